@@ -1,0 +1,6 @@
+"""Ray Train for Paddle: ``PaddleTrainer`` and its ``PaddleConfig``."""
+
+from ernie_ray.backend.rendezvous import PaddleConfig
+from ernie_ray.backend.trainer import PaddleTrainer
+
+__all__ = ["PaddleConfig", "PaddleTrainer"]

@@ -1,0 +1,46 @@
+"""``PaddleTrainer``: Ray Train's data-parallel trainer with Paddle's process group around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ray.train import RunConfig, ScalingConfig
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from ernie_ray.backend.rendezvous import PaddleConfig
+
+
+class PaddleTrainer(DataParallelTrainer):
+    """Run a function on every training worker, inside one Paddle process group.
+
+    In the function ``paddle.distributed`` is initialised (with more than one worker), the device is
+    set, and ``ray.train.get_context()``, ``report`` and ``get_checkpoint`` work as in every Ray
+    trainer. Fine-tuning uses it through ``ernie_ray.jobs.finetune``; it is useful alone, too.
+    """
+
+    def __init__(
+        self,
+        train_loop_per_worker: Callable[[dict[str, Any]], None],
+        *,
+        train_loop_config: dict[str, Any] | None = None,
+        paddle_config: PaddleConfig | None = None,
+        scaling_config: ScalingConfig | None = None,
+        run_config: RunConfig | None = None,
+    ) -> None:
+        """Describe a run; ``fit()`` starts it.
+
+        Args:
+            train_loop_per_worker: Runs on every worker with ``train_loop_config``.
+            train_loop_config: Must pickle; give paths, not models.
+            paddle_config: How workers talk; by default NCCL on GPUs and gloo on CPUs.
+            scaling_config: How many workers, with which resources.
+            run_config: Name, storage, failures and checkpoints.
+        """
+        super().__init__(
+            train_loop_per_worker,
+            train_loop_config=train_loop_config,
+            backend_config=paddle_config or PaddleConfig(),
+            scaling_config=scaling_config,
+            run_config=run_config,
+        )

@@ -1,0 +1,85 @@
+"""``ernie-ray export``: a checkpoint or pretrained weights to a model directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ernie_ray.cli.options import open_storage, storage_option
+from ernie_ray.errors import CheckpointError
+from ernie_ray.jobs.storage import Storage
+
+
+@click.command(name="export")
+@click.argument("source")
+@click.argument("model_dir")
+@click.option("--checkpoint", help="Folder inside the run.  [default: the best one]")
+@click.option("--pretrained", is_flag=True, help="SOURCE is a pretrained encoder, not a run.")
+@click.option(
+    "--max-tokens",
+    default=512,
+    show_default=True,
+    type=click.IntRange(4),
+    help="Longest input; pretrained encoders only.",
+)
+@click.option("--name", help="Name that the service shows.  [default: MODEL_DIR's last part]")
+@storage_option
+def command(
+    source: str,
+    model_dir: str,
+    checkpoint: str | None,
+    pretrained: bool,
+    max_tokens: int,
+    name: str | None,
+    storage: str | None,
+) -> None:
+    """Export SOURCE, a run folder, to MODEL_DIR.
+
+    Graphs for Paddle and ONNX are written, loaded into every engine and compared with the
+    checkpoint before MODEL_DIR appears.
+
+    \b
+    Examples:
+      ernie-ray export runs/classify models/reviews
+      ernie-ray export runs/classify models/early --checkpoint train/checkpoint_2026-11-22_10-00-00
+      ernie-ray export --pretrained all-MiniLM-L6-v2 models/minilm
+      ernie-ray export --pretrained ./ernie-3.0-base-zh models/ernie
+    """
+    place = open_storage(storage)
+    shown = name or model_dir.rstrip("/").rpartition("/")[2]
+    from ernie_ray.jobs.export import export_pretrained
+    from ernie_ray.models.pretrained import from_pretrained
+
+    if pretrained:
+        target = export_pretrained(
+            from_pretrained(source), model_dir, shown, max_tokens=max_tokens, storage=place
+        )
+    else:
+        target = _export_run(source, model_dir, shown, checkpoint, place)
+    click.echo(str(target))
+
+
+def _export_run(run: str, model_dir: str, name: str, checkpoint: str | None, place: Storage) -> str:
+    from ernie_ray.jobs import runs
+    from ernie_ray.jobs.export import ExportLabel, export_checkpoint
+    from ernie_ray.modeldir import Lineage
+    from ernie_ray.models.start import read_spec
+    from ernie_ray.tasks import family_of
+
+    folder = place.fetch(run)
+    start = folder / runs.START
+    if not start.is_dir():
+        raise CheckpointError(
+            f"{folder}: not a run folder (no {runs.START}/); for pretrained weights add "
+            "--pretrained"
+        )
+    if checkpoint:
+        chosen = folder / checkpoint
+    else:
+        chosen = runs.best_checkpoint(folder, family_of(read_spec(start).task).primary_metric).path
+    recipe = json.loads((folder / runs.RECIPE).read_text(encoding="utf-8"))
+    lineage = Lineage(run=str(place.resolve(run)), recipe=recipe)
+    label = ExportLabel(name, lineage)
+    return str(export_checkpoint(Path(chosen), start, model_dir, label, storage=place))

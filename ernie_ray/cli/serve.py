@@ -1,0 +1,205 @@
+"""`ernie-ray serve`: a model directory behind HTTP with one command."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ernie_ray.cli.options import address_option
+from ernie_ray.cli.ray_session import connect
+from ernie_ray.environment import serve_environment, this_machine
+from ernie_ray.errors import ConfigError
+from ernie_ray.modeldir import Manifest, open_model_dir
+from ernie_ray.serving.args import ModelArgs, ServiceArgs
+from ernie_ray.serving.haproxy import end_haproxies
+
+_APP = "ernie-ray"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything that the command decided before Ray starts."""
+
+    args: ServiceArgs
+    manifests: Sequence[Manifest]
+    host: str
+    port: int
+    address: str | None
+    num_replicas: int
+    num_cpus_per_replica: int
+    verbose: bool
+
+
+@click.command(name="serve")
+@click.argument("model_dirs", nargs=-1, required=True, metavar="MODEL_DIR...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--name", multiple=True, help="Name in requests, once per MODEL_DIR.")
+@click.option("--engine", default="auto", show_default=True, help="openvino, onnxruntime, paddle.")
+@click.option("--precision", default="auto", show_default=True, help="fp32, bf16...")
+@click.option("--num-replicas", default=1, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--num-cpus", type=click.IntRange(1), help="CPUs and threads of a replica.  [default: a share]"
+)
+@address_option
+@click.option("--verbose", is_flag=True, help="Show the logs of Ray, Serve and the replicas.")
+def command(model_dirs: tuple[str, ...], name: tuple[str, ...], **options: Any) -> None:
+    """Serve model directories: vectors and scores over HTTP, until Ctrl-C.
+
+    Starts a Ray of its own with HAProxy in front, unless an address is given. Nothing is left
+    running afterwards. Requests that name no model are answered by the first.
+
+    \b
+    Examples:
+      ernie-ray serve runs/teacher/model
+      ernie-ray serve teacher student --name teacher --name student --port 8100
+      curl -d '{"texts": ["hello"]}' http://127.0.0.1:8000/v1/infer
+    """
+    plan = _make_plan(model_dirs, name, options)
+    if plan.address is None:
+        _refuse_busy_port(plan.host, plan.port)
+    for variable, value in _environment().items():
+        os.environ.setdefault(variable, value)
+    stop = _stop_on_signals()
+    with connect(plan.address, num_cpus=_num_cpus(plan), verbose=plan.verbose):
+        _serve_until(stop, plan)
+
+
+def _make_plan(
+    model_dirs: Sequence[str], names: Sequence[str], options: dict[str, Any]
+) -> _Plan:
+    if names and len(names) != len(model_dirs):
+        raise ConfigError(
+            f"{len(names)} names for {len(model_dirs)} model directories; give --name once for "
+            "each or not at all"
+        )
+    # Opened here so that a wrong folder is one clear line, not a replica that fails again and again.
+    manifests = [open_model_dir(path).manifest for path in model_dirs]
+    shown = list(names) or [manifest.name for manifest in manifests]
+    if len(set(shown)) < len(shown):
+        raise ConfigError(f"models share a name ({', '.join(shown)}); give each a --name")
+    num_replicas = options["num_replicas"]
+    num_cpus = options["num_cpus"] or max(1, _usable_cpus() // num_replicas)
+    models = tuple(
+        ModelArgs(
+            dir=str(Path(path).resolve()),
+            name=name,
+            engine=options["engine"],
+            precision=options["precision"],
+        )
+        for path, name in zip(model_dirs, shown, strict=True)
+    )
+    return _Plan(
+        ServiceArgs(models=models),
+        manifests,
+        options["host"],
+        options["port"],
+        options["address"] or os.environ.get("RAY_ADDRESS"),
+        num_replicas,
+        num_cpus,
+        options["verbose"],
+    )
+
+
+def _serve_until(stop: threading.Event, plan: _Plan) -> None:
+    import ray
+    from ray import serve
+    from ray.serve.config import HTTPOptions
+    from ray.serve.schema import LoggingConfig
+
+    from ernie_ray.serving.deployment import build_app
+
+    quiet = not plan.verbose
+    if quiet:
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    own_nodes = [] if plan.address else [node["NodeID"] for node in ray.nodes()]
+    try:
+        serve.start(
+            http_options=HTTPOptions(host=plan.host, port=plan.port),
+            logging_config=LoggingConfig(enable_access_log=False),
+        )
+        app = build_app(
+            plan.args,
+            num_replicas=plan.num_replicas,
+            ray_actor_options={"num_cpus": plan.num_cpus_per_replica},
+        )
+        serve.run(app, name=_APP, route_prefix="/")
+        click.echo(_ready_lines(plan))
+        stop.wait()
+        click.echo("stopping ...")
+    finally:
+        if plan.address is None:
+            serve.shutdown()
+            ray.shutdown()
+            end_haproxies(own_nodes)
+        else:
+            serve.delete(_APP)  # the cluster and its other applications are not ours
+
+
+def _ready_lines(plan: _Plan) -> str:
+    host = "127.0.0.1" if plan.host == "0.0.0.0" else plan.host
+    url = f"http://{host}:{plan.port}"
+    route = "/v1/infer" if plan.manifests[0].task.num_outputs else "/v1/vectors"
+    names = ", ".join(str(model.name) for model in plan.args.models)
+    return (
+        f"serving {names} at {url} (Ctrl-C stops it); try:\n"
+        f"  curl -s {url}{route} -d '{{\"texts\": [\"hello\"]}}'"
+    )
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: object) -> None:
+        if stop.is_set():  # asked twice: do not wait for a start or stop that hangs
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, ask_to_stop)
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    return stop
+
+
+def _environment() -> dict[str, str]:
+    # Several services may run on one machine, so that HAProxy's side ports are any free ones.
+    return {
+        **serve_environment(),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
+        # Only one machine: no other proxy has to notice a replica's end before it goes.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
+    }
+
+
+def _refuse_busy_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
+            ) from error
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def _num_cpus(plan: _Plan) -> int:
+    return plan.num_replicas * plan.num_cpus_per_replica
+
+
+def _usable_cpus() -> int:
+    return this_machine().num_cpus

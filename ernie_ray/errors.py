@@ -1,0 +1,86 @@
+"""Every error that a user of the library may want to catch.
+
+    ErnieRayError
+      + ConfigError (ValueError)     a recipe or an option is wrong; names the key and the remedy
+      + DataError (ValueError)       rows or columns are not what the schema says
+      + SourceError                  pretrained weights or a tokenizer cannot be found or read
+      + CheckpointError              a checkpoint is missing, partial or of another shape
+      + ModelDirError                a model directory fails its manifest or its parity check
+      + RequestError (ValueError)    one request cannot be served
+      |   + MalformedRequestError    the body is not what the route takes
+      |   + EmptyTextError           a text has no characters besides white space
+      |   + TextTooLongError         a text has more tokens or characters than the limit
+      |   + RequestTooLargeError     the body or the number of texts passes its limit
+      |   + UnknownModelError        the named model is not served here
+      |   + UnsupportedTaskError     the model cannot answer this route (no head, no vectors)
+      + OverloadedError              the queue is full; try later
+      + InferenceError               the engine failed or gave NaN or infinite values
+
+Messages say what to change. Status codes of HTTP are not known here.
+"""
+
+from __future__ import annotations
+
+
+class ErnieRayError(Exception):
+    """Base of all errors that the library raises on purpose."""
+
+
+class ConfigError(ErnieRayError, ValueError):
+    """A recipe or an option is wrong."""
+
+
+class DataError(ErnieRayError, ValueError):
+    """Rows or columns are not what the task's schema says."""
+
+
+class SourceError(ErnieRayError):
+    """Pretrained weights or a tokenizer cannot be found or read."""
+
+
+class CheckpointError(ErnieRayError):
+    """A checkpoint is missing, partial or of another shape."""
+
+
+class ModelDirError(ErnieRayError):
+    """A model directory fails its manifest or its parity check."""
+
+
+class RequestError(ErnieRayError, ValueError):
+    """One request cannot be served; the others are not concerned."""
+
+
+class MalformedRequestError(RequestError):
+    """The body is not what the route takes."""
+
+
+class EmptyTextError(RequestError):
+    """A text has no characters besides white space."""
+
+
+class TextTooLongError(RequestError):
+    """A text has more tokens or characters than the limit."""
+
+
+class RequestTooLargeError(RequestError):
+    """The body or the number of texts passes its limit."""
+
+
+class UnknownModelError(RequestError):
+    """The named model is not served here."""
+
+
+class UnsupportedTaskError(RequestError):
+    """The model cannot answer this route."""
+
+
+class OverloadedError(ErnieRayError):
+    """The queue is full; try again after ``retry_after_s`` seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class InferenceError(ErnieRayError):
+    """The engine failed, or gave NaN or infinite values."""

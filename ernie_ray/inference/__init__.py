@@ -1,0 +1,1 @@
+"""Run an exported model: engines, predictor, and the batcher that shares it between requests."""

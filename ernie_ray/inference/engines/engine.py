@@ -1,0 +1,107 @@
+"""What an engine is, and which one a machine gets.
+
+Knows the engines by module name only: each is imported when it is chosen.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_ray.errors import ConfigError
+from ernie_ray.modeldir import ModelDir
+from ernie_ray.text.features import FeatureBatch
+
+ENGINES = ("openvino", "onnxruntime", "paddle")
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How to run a graph.
+
+    Attributes:
+        precision: ``fp32``, ``bf16``, ``fp16``, or ``auto``: the fastest that the engine has on
+            this machine and that the manifest states a bound for.
+        num_threads: CPU threads of one forward pass; None: all that the process may use.
+        extra_outputs: Nodes to expose beside the graph's outputs, e.g. ``layer_3``.
+    """
+
+    precision: str = "auto"
+    num_threads: int | None = None
+    extra_outputs: tuple[str, ...] = ()
+
+
+class Engine(Protocol):
+    """A graph that is ready to run. Thread-safe."""
+
+    name: str
+    precision: str
+
+    def run(self, batch: FeatureBatch) -> dict[str, NDArray[np.float32]]:
+        """Run one padded batch.
+
+        Returns:
+            Each output by name: ``vector`` [batch, hidden], ``logits`` [batch, outputs] with a
+            head, and the extra outputs [batch, tokens, hidden].
+        """
+
+
+def load_engine(model_dir: ModelDir, engine: str, options: EngineOptions) -> Engine:
+    """Load a graph into an engine.
+
+    Args:
+        model_dir: An opened model directory.
+        engine: One of ``ENGINES``, or ``auto``: ``paddle`` where Paddle finds a GPU, else
+            ``openvino`` (docs/decisions/0001-engines.md).
+        options: Precision, threads and extra outputs.
+
+    Raises:
+        ConfigError: No such engine, precision or node.
+    """
+    known = model_dir.manifest.layer_nodes
+    unknown = [name for name in options.extra_outputs if name not in known]
+    if unknown:
+        raise ConfigError(f"no node {', '.join(unknown)}; the model has: {', '.join(known)}")
+    name = _default_engine() if engine == "auto" else engine
+    if name not in ENGINES:
+        raise ConfigError(f"engine {name!r}: choose auto, {', '.join(ENGINES)}")
+    module = importlib.import_module(f"ernie_ray.inference.engines.{name}_engine")
+    loaded: Engine = module.load(model_dir, options)
+    return loaded
+
+
+def choose_precision(wanted: str, fastest_first: Sequence[str], model_dir: ModelDir) -> str:
+    """Settle on a precision.
+
+    Args:
+        wanted: ``auto`` or a precision.
+        fastest_first: What the engine has on this machine.
+        model_dir: States for which precisions it has a parity bound.
+
+    Raises:
+        ConfigError: The wanted precision is unknown or cannot be had here.
+    """
+    bounded = [p for p in fastest_first if p in model_dir.manifest.parity]
+    if wanted == "auto":
+        return bounded[0]
+    if wanted not in bounded:
+        raise ConfigError(
+            f"precision {wanted!r} cannot be had with this engine and machine; "
+            f"choose auto or one of: {', '.join(bounded)}"
+        )
+    return wanted
+
+
+def _default_engine() -> str:
+    try:
+        import paddle
+    except ImportError:
+        return "openvino"
+    has_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    return "paddle" if has_gpu else "openvino"

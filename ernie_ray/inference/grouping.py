@@ -1,0 +1,106 @@
+"""Choose which waiting texts form the next batch: alike in length, and nobody overtaken for long.
+
+Pure functions over lengths in tokens; knows neither asyncio nor engines.
+
+A batch costs its padded tokens: the longest text times the number of texts. The oldest text that
+waits is in every batch, and those nearest to it in length join while the padding stays small. A
+text that `max_overtakes` batches with younger texts have passed over ends the grouping: batches
+are then cut in order of arrival until it has gone. So at most `max_overtakes` batches ever
+overtake a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class BatchLimits(BaseModel):
+    """Bounds of one model's queue and batches."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_batch_tokens: int = Field(
+        default=2048,
+        gt=0,
+        description="Padded tokens of one batch (longest text times count); at least the model's "
+        "max_tokens. CPUs are saturated by 1,000; GPUs want 16,384 and more.",
+    )
+    max_queue_tokens: int = Field(
+        default=262_144, gt=0, description="Tokens that may wait; a request beyond it is refused."
+    )
+    max_overtakes: int = Field(
+        default=32,
+        ge=0,
+        description="Batches with younger texts that may pass a text over; 0: no grouping.",
+    )
+    window_texts: int = Field(
+        default=512, gt=0, description="Oldest waiting texts among which a batch is chosen."
+    )
+    free_padding_tokens: int = Field(
+        default=64,
+        ge=0,
+        description="Padding accepted in any batch, in tokens: about what starting one more batch "
+        "costs (1 ms on a CPU; a few thousand tokens on a GPU).",
+    )
+    max_padding_share: float = Field(
+        default=0.15,
+        ge=0,
+        le=1,
+        description="Padding accepted beyond that, as a share of the batch.",
+    )
+    num_slots: int = Field(default=1, gt=0, description="Forwards that run at the same time.")
+
+
+def choose_batch(
+    lengths: Sequence[int], overtakes: Sequence[int], limits: BatchLimits
+) -> list[int]:
+    """Choose the next batch from what waits.
+
+    Args:
+        lengths: Tokens of each waiting text, oldest first; at least one.
+        overtakes: How many batches with younger texts have passed each of them over.
+        limits: Bounds of a batch.
+
+    Returns:
+        Positions in ``lengths``, ascending, never empty. The first text is always among them,
+        even if it alone is longer than the budget.
+    """
+    if max(overtakes) >= limits.max_overtakes:
+        return _in_order_of_arrival(lengths, limits.max_batch_tokens)
+    return _nearest_in_length(lengths, limits)
+
+
+def _in_order_of_arrival(lengths: Sequence[int], max_batch_tokens: int) -> list[int]:
+    longest = 0
+    for i, length in enumerate(lengths):
+        longest = max(longest, length)
+        if longest * (i + 1) > max_batch_tokens:
+            return list(range(max(i, 1)))
+    return list(range(len(lengths)))
+
+
+def _nearest_in_length(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
+    target = longest = total = lengths[0]
+    chosen = [0]
+    # Once a shorter (or longer) text is refused, those still shorter (longer) would be too.
+    takes_shorter = takes_longer = True
+    # The sort is stable, so among equally distant texts the older one goes first.
+    for i in sorted(range(1, len(lengths)), key=lambda i: abs(lengths[i] - target)):
+        length = lengths[i]
+        if not (takes_shorter if length < target else takes_longer):
+            continue
+        if longest * (len(chosen) + 1) > limits.max_batch_tokens:
+            break
+        padded = max(longest, length) * (len(chosen) + 1)
+        padding = padded - total - length
+        allowed = max(limits.free_padding_tokens, limits.max_padding_share * padded)
+        if padded > limits.max_batch_tokens or padding > allowed:
+            takes_shorter = takes_shorter and length >= target
+            takes_longer = takes_longer and length < target
+            continue
+        chosen.append(i)
+        longest = max(longest, length)
+        total += length
+    return sorted(chosen)

@@ -1,0 +1,179 @@
+"""Texts to vectors and scores: a model directory with an engine behind one small interface.
+
+Everything that runs a trained model (service, labelling, evaluation, prediction) uses this class.
+Knows nothing of queues or requests.
+
+Dimension key: N texts, H numbers per vector, C task outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_ray.errors import InferenceError
+from ernie_ray.inference.engines import Engine, EngineOptions, load_engine
+from ernie_ray.inference.parity import check_parity
+from ernie_ray.inference.text_model import Outputs
+from ernie_ray.modeldir import Manifest, ModelDir, open_model_dir
+from ernie_ray.modeldir.folder import TOKENIZER
+from ernie_ray.tasks import family_of
+from ernie_ray.text.features import TokenIds, pad_batch
+from ernie_ray.text.tokenizer import Text, TextTokenizer
+
+_BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model gives for one text.
+
+    Attributes:
+        vector: float32 [H], scaled to length 1 if the manifest says so.
+        result: Task result (label, score, ...); empty for a model without a head.
+        is_truncated: True if the text was cut to the model's limit.
+    """
+
+    vector: NDArray[np.float32]
+    result: dict[str, Any]
+    is_truncated: bool
+
+
+class Predictor:
+    """A loaded model directory. Thread-safe."""
+
+    def __init__(self, model_dir: ModelDir, engine: Engine) -> None:
+        """Join an opened directory and a loaded engine; see ``from_dir``."""
+        self.manifest: Manifest = model_dir.manifest
+        self.fingerprint: str = model_dir.manifest.fingerprint
+        self.engine = engine.name
+        self.precision = engine.precision
+        self._engine = engine
+        self._family = family_of(self.manifest.task)
+        self._tokenizer = TextTokenizer.from_file(
+            model_dir.file(TOKENIZER),
+            max_tokens=self.manifest.input.max_tokens,
+            text_prefix=self.manifest.input.text_prefix,
+        )
+
+    @classmethod
+    def from_dir(
+        cls,
+        path: str | Path,
+        *,
+        engine: str = "auto",
+        precision: str = "auto",
+        num_threads: int | None = None,
+    ) -> Predictor:
+        """Open a model directory, load its graph and prove that it gives the golden outputs.
+
+        Args:
+            path: A folder that ``ernie-ray export`` or ``finetune`` wrote.
+            engine: ``openvino``, ``onnxruntime``, ``paddle`` or ``auto``.
+            precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
+            num_threads: CPU threads of one forward pass; None: all that the process may use.
+
+        Raises:
+            ModelDirError: A file was changed, or the engine strays from the golden outputs.
+            ConfigError: The engine or precision cannot be had here.
+        """
+        model_dir = open_model_dir(path)
+        options = EngineOptions(precision=precision, num_threads=num_threads)
+        predictor = cls(model_dir, load_engine(model_dir, engine, options))
+        check_parity(predictor, model_dir)
+        return predictor
+
+    def tokenize(self, texts: Sequence[Text]) -> list[TokenIds]:
+        """Cut texts into token ids, at most ``manifest.input.max_tokens`` each."""
+        return self._tokenizer.encode(texts)
+
+    def forward(self, rows: Sequence[TokenIds]) -> Outputs:
+        """Run the network over rows of any lengths, as one padded batch.
+
+        Args:
+            rows: At least one row.
+
+        Returns:
+            Vectors [N, H] as the network gives them, and logits [N, C] with a head.
+        """
+        batch = pad_batch(rows, pad_token_id=self.manifest.input.pad_token_id)
+        outputs = self._engine.run(batch)
+        return Outputs(outputs["vector"], outputs.get("logits"))
+
+    def decode(self, logits: NDArray[np.float32]) -> list[dict[str, Any]]:
+        """Turn logits [N, C] into N task results that JSON can hold."""
+        return self._family.decode(logits)
+
+    def run(self, texts: Sequence[Text], *, batch_tokens: int = _BATCH_TOKENS) -> Outputs:
+        """Tokenize and run any number of texts, batched by length, in the order given.
+
+        Args:
+            texts: Single texts or pairs.
+            batch_tokens: Largest padded size of a batch, in tokens.
+
+        Returns:
+            Vectors [N, H] and logits [N, C].
+
+        Raises:
+            InferenceError: An output is NaN or infinite; the message gives the text's index.
+        """
+        return self.run_rows(self.tokenize(texts), batch_tokens=batch_tokens)
+
+    def run_rows(self, rows: Sequence[TokenIds], *, batch_tokens: int = _BATCH_TOKENS) -> Outputs:
+        """Like ``run`` for rows that are tokenized already."""
+        vectors = np.empty((len(rows), self.manifest.vector.size), dtype=np.float32)
+        num_outputs = self.manifest.task.num_outputs
+        logits = np.empty((len(rows), num_outputs), dtype=np.float32) if num_outputs else None
+        for chosen in _batches_by_length(rows, batch_tokens):
+            outputs = self.forward([rows[i] for i in chosen])
+            vectors[chosen] = outputs.vectors
+            if logits is not None:
+                logits[chosen] = outputs.logits
+        bad = ~np.isfinite(vectors).all(axis=1)
+        if logits is not None:
+            bad |= ~np.isfinite(logits).all(axis=1)
+        if bad.any():
+            raise InferenceError(f"NaN or infinite output for text {int(np.argmax(bad))}")
+        return Outputs(vectors, logits)
+
+    def predict(
+        self, texts: Sequence[Text], *, batch_tokens: int = _BATCH_TOKENS
+    ) -> list[Prediction]:
+        """Give each text its vector and task result, in order; see ``run``."""
+        rows = self.tokenize(texts)
+        outputs = self.run_rows(rows, batch_tokens=batch_tokens)
+        vectors = outputs.vectors
+        if self.manifest.vector.normalize:
+            vectors = normalize(vectors)
+        results = (
+            self.decode(outputs.logits) if outputs.logits is not None else [{} for _ in texts]
+        )
+        return [
+            Prediction(vector, result, row.is_truncated)
+            for vector, result, row in zip(vectors, results, rows, strict=True)
+        ]
+
+
+def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale vectors [N, H] to length 1; a zero vector stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+
+
+def _batches_by_length(rows: Sequence[TokenIds], batch_tokens: int) -> Iterator[list[int]]:
+    """Row numbers in batches of similar lengths; a row longer than the budget goes alone."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    batch: list[int] = []
+    for i in order:
+        # Ascending lengths: the newest row is the longest, so it sets the padded size.
+        if batch and len(rows[i]) * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch

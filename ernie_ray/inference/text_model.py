@@ -1,0 +1,53 @@
+"""What batching, serving and labelling need of a model, and no more.
+
+``Predictor`` is the real one; tests bring small fakes. Knows nothing of engines or requests.
+
+Dimension key: N texts, H numbers per vector, C task outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_ray.modeldir import Manifest
+from ernie_ray.text.features import TokenIds
+from ernie_ray.text.tokenizer import Text
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one forward gives for N rows.
+
+    Attributes:
+        vectors: Text vectors before any scaling, float32 [N, H].
+        logits: Raw task outputs, float32 [N, C]; None for a model without a head.
+    """
+
+    vectors: NDArray[np.float32]
+    logits: NDArray[np.float32] | None
+
+
+class TextModel(Protocol):
+    """A loaded model directory."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Task, labels, lengths and lineage."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Short name of exactly these weights, labels and settings."""
+
+    def tokenize(self, texts: Sequence[Text]) -> list[TokenIds]:
+        """Cut texts into token ids, at most ``manifest.input.max_tokens`` each. Thread-safe."""
+
+    def forward(self, rows: Sequence[TokenIds]) -> Outputs:
+        """Run the network over rows of any lengths. Blocks; thread-safe."""
+
+    def decode(self, logits: NDArray[np.float32]) -> list[dict[str, Any]]:
+        """Turn logits [N, C] into N task results that JSON can hold."""

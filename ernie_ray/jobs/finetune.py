@@ -1,0 +1,256 @@
+"""Fine-tune on Ray Train: prepare, train, export, measure. The wiring of one run.
+
+Knows the parts, not their insides. The same call with the same run folder goes on where an
+interrupted one stopped, and does nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+
+from ernie_ray.backend import PaddleConfig, PaddleTrainer
+from ernie_ray.config import Recipe
+from ernie_ray.environment import training_worker_environment
+from ernie_ray.errors import CheckpointError, ConfigError, ErnieRayError
+from ernie_ray.jobs import runs
+from ernie_ray.jobs.evaluate import evaluate
+from ernie_ray.jobs.export import ExportLabel, export_checkpoint
+from ernie_ray.jobs.prepare import Prepared, prepare, row_schema
+from ernie_ray.jobs.progress import MetricsBuffer, watch
+from ernie_ray.jobs.storage import Location, Storage
+from ernie_ray.jobs.train_worker import TrainWorkerArgs, train_worker
+from ernie_ray.modeldir import Lineage
+from ernie_ray.models.start import read_spec
+from ernie_ray.tasks import family_of
+
+
+@dataclass
+class FinetuneResult:
+    """What a run came to.
+
+    Attributes:
+        run: The run folder.
+        model: The exported model directory.
+        metrics: Measured values by split: ``dev`` (best checkpoint), ``test`` (exported model).
+        seconds: Time taken by each stage.
+    """
+
+    run: Location
+    model: Location
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def finetune(
+    recipe: Recipe, run: str, *, storage: Storage, show_progress: bool = True
+) -> FinetuneResult:
+    """Fine-tune by a recipe. Ray must be initialised.
+
+    Args:
+        recipe: The resolved recipe.
+        run: The run folder: a name for ``storage``, an absolute path or a URI.
+        storage: Resolves the recipe's files and the run folder.
+        show_progress: Draw progress bars on stderr.
+
+    Returns:
+        Where everything is, and how good the model is.
+
+    Raises:
+        ConfigError: The recipe does not fit the data, the weights or an earlier run in the folder.
+        DataError: A file or row cannot be used.
+        CheckpointError: The run ended without a whole checkpoint.
+        ErnieRayError: Training failed more often than ``scaling.max_failures``.
+    """
+    result = FinetuneResult(storage.resolve(run), storage.resolve(f"{run}/{runs.MODEL}"))
+    _claim_run(recipe, run, storage)
+    with _timed(result, "prepare"):
+        prepared = prepare(recipe, run, storage, show_progress=show_progress)
+    with _timed(result, "train"):
+        _train(recipe, run, prepared, storage, show_progress=show_progress)
+    with _timed(result, "export"):
+        result.metrics["dev"] = _export(recipe, run, prepared, storage)
+    if recipe.data.test:
+        with _timed(result, "evaluate"):
+            test = storage.resolve(recipe.data.test)
+            result.metrics["test"] = evaluate(
+                storage.fetch(result.model), test, row_schema(recipe), show_progress=show_progress
+            )
+    _write_json(_as_json(result), f"{run}/{runs.RESULT}", storage)
+    return result
+
+
+def _claim_run(recipe: Recipe, run: str, storage: Storage) -> None:
+    """Write the recipe into a new run folder, or check that the folder's run has the same."""
+    name = f"{run}/{runs.RECIPE}"
+    wanted = recipe.model_dump(mode="json")
+    if not storage.exists(name):
+        _write_json(wanted, name, storage)
+        return
+    found = json.loads(storage.fetch(name).read_text(encoding="utf-8"))
+    # How many machines work on a run may change from one attempt to the next.
+    changed = [
+        f"{section}.{key}"
+        for section in wanted
+        if section != "scaling"
+        for key in wanted[section].keys() | found.get(section, {}).keys()
+        if wanted[section].get(key) != found.get(section, {}).get(key)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{storage.resolve(run)} holds a run with another {', '.join(sorted(changed))}; "
+            "choose another --output, or give the same recipe to go on with that run"
+        )
+
+
+def _train(
+    recipe: Recipe, run: str, prepared: Prepared, storage: Storage, *, show_progress: bool
+) -> None:
+    if storage.exists(f"{run}/{runs.MODEL}"):
+        return
+    buffer_name = f"ernie-ray-metrics-{uuid.uuid4().hex[:12]}"
+    buffer = MetricsBuffer.options(name=buffer_name).remote()
+    args = TrainWorkerArgs(
+        start=str(prepared.start),
+        train_features=str(prepared.train),
+        dev_features=str(prepared.dev or ""),
+        training=recipe.training,
+        log_actor=buffer_name,
+    )
+    trainer = PaddleTrainer(
+        train_worker,
+        train_loop_config=args.model_dump(),
+        paddle_config=PaddleConfig(
+            socket_interface=recipe.scaling.socket_interface or None,
+            environment=training_worker_environment(recipe.scaling.cpus_per_worker, environ={}),
+        ),
+        scaling_config=_scaling(recipe),
+        run_config=_run_config(recipe, run, prepared, storage),
+    )
+    with (
+        _metrics_file(run, storage) as metrics_path,
+        watch(buffer, metrics_path, show_progress=show_progress),
+    ):
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            raise _explained(error) from error
+
+
+def _scaling(recipe: Recipe) -> ScalingConfig:
+    scaling = recipe.scaling
+    return ScalingConfig(
+        num_workers=scaling.num_workers,
+        use_gpu=scaling.use_gpu,
+        resources_per_worker={
+            "CPU": scaling.cpus_per_worker,
+            **({"GPU": 1} if scaling.use_gpu else {}),
+        },
+    )
+
+
+def _run_config(recipe: Recipe, run: str, prepared: Prepared, storage: Storage) -> RunConfig:
+    metric = _primary_metric(prepared, storage) if prepared.dev else None
+    return RunConfig(
+        name=runs.TRAIN,
+        storage_path=str(storage.resolve(run)),
+        failure_config=FailureConfig(max_failures=recipe.scaling.max_failures),
+        checkpoint_config=CheckpointConfig(
+            num_to_keep=recipe.training.num_checkpoints, checkpoint_score_attribute=metric
+        ),
+    )
+
+
+def _primary_metric(prepared: Prepared, storage: Storage) -> str:
+    return family_of(read_spec(storage.fetch(prepared.start)).task).primary_metric
+
+
+def _export(recipe: Recipe, run: str, prepared: Prepared, storage: Storage) -> dict[str, float]:
+    """Export the best checkpoint and give its dev metrics."""
+    # Of a remote run only the checkpoints are needed here; their parent is shaped like the run.
+    local_run = storage.fetch(f"{run}/{runs.TRAIN}").parent
+    best = runs.best_checkpoint(local_run, _primary_metric(prepared, storage))
+    if not storage.exists(f"{run}/{runs.MODEL}"):
+        name = recipe.model.name or str(storage.resolve(run)).rstrip("/").rpartition("/")[2]
+        lineage = Lineage(
+            run=str(storage.resolve(run)),
+            data_digest=prepared.data_digest,
+            recipe=recipe.model_dump(mode="json"),
+        )
+        export_checkpoint(
+            best.path,
+            storage.fetch(prepared.start),
+            f"{run}/{runs.MODEL}",
+            ExportLabel(name, lineage),
+            storage=storage,
+        )
+    return best.metrics
+
+
+@contextmanager
+def _metrics_file(run: str, storage: Storage) -> Iterator[Path]:
+    """A local file to write metrics to, which ends up in the run folder."""
+    name = f"{run}/{runs.METRICS}"
+    location = storage.resolve(name)
+    if isinstance(location, Path):
+        yield location
+        return
+    with TemporaryDirectory(prefix="ernie-ray-metrics-") as folder:
+        path = Path(folder) / runs.METRICS
+        if storage.exists(name):
+            path.write_bytes(storage.fetch(name).read_bytes())
+        try:
+            yield path
+        finally:
+            if path.is_file():
+                storage.publish(path, name)
+
+
+def _explained(error: TrainingFailedError) -> ErnieRayError:
+    """The workers' own error where they raised one of ours; else the first line of theirs."""
+    failures = getattr(error, "worker_failures", {}) or {}
+    for rank, failure in sorted(failures.items()):
+        cause = getattr(failure, "cause", failure)
+        if isinstance(cause, ErnieRayError):
+            return cause
+        text = str(failure).strip().splitlines()
+        return ErnieRayError(
+            f"training failed on worker {rank}: {text[-1] if text else failure!r}; running the "
+            "same command again goes on from the last checkpoint"
+        )
+    return CheckpointError(
+        f"training failed: {str(error).strip().splitlines()[0]}; running the same command again "
+        "goes on from the last checkpoint"
+    )
+
+
+@contextmanager
+def _timed(result: FinetuneResult, stage: str) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    result.seconds[stage] = round(time.monotonic() - start, 2)
+
+
+def _as_json(result: FinetuneResult) -> dict[str, Any]:
+    return {
+        "run": str(result.run),
+        "model": str(result.model),
+        "metrics": result.metrics,
+        "seconds": result.seconds,
+    }
+
+
+def _write_json(value: dict[str, Any], name: str, storage: Storage) -> None:
+    with TemporaryDirectory(prefix="ernie-ray-") as folder:
+        path = Path(folder) / name.rpartition("/")[2]
+        path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        storage.publish(path, name)

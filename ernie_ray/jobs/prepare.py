@@ -1,0 +1,184 @@
+"""Make what the training workers read: the start folder and the feature caches.
+
+Each is written once per run, whole or not at all, where every worker can reach it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ernie_ray.config import Recipe
+from ernie_ray.errors import ConfigError
+from ernie_ray.jobs import runs
+from ernie_ray.jobs.features import FeatureRequest, build_feature_cache, collect_labels
+from ernie_ray.jobs.storage import Location, Storage, staging_path
+from ernie_ray.modeldir import ClassificationSpec, Pooling
+from ernie_ray.modeldir.folder import TOKENIZER
+from ernie_ray.models.pretrained import (
+    PretrainedEncoder,
+    from_pretrained,
+    keep_layers,
+    trim_vocabulary,
+)
+from ernie_ray.models.start import StartSpec, read_spec, write_start
+from ernie_ray.text.rows import RowSchema, read_rows
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Where the workers find their inputs: absolute paths or URIs.
+
+    Attributes:
+        start: The start folder.
+        train: Feature cache of the training rows.
+        dev: Feature cache of the dev rows, or None.
+        data_digest: Digest of the training rows' features.
+    """
+
+    start: Location
+    train: Location
+    dev: Location | None
+    data_digest: str
+
+
+def row_schema(recipe: Recipe) -> RowSchema:
+    """Columns of the recipe's files."""
+    data = recipe.data
+    return RowSchema(
+        text=data.text_column,
+        text_pair=data.text_pair_column or None,
+        label=data.label_column,
+        is_multi_label=recipe.task.multi_label,
+    )
+
+
+def prepare(recipe: Recipe, run: str, storage: Storage, *, show_progress: bool) -> Prepared:
+    """Write the start folder and the feature caches of a run, or find them written.
+
+    Args:
+        recipe: The resolved recipe.
+        run: The run folder, as ``Storage.resolve`` takes it.
+        storage: Resolves the recipe's files and the run folder.
+        show_progress: Draw bars on stderr.
+
+    Raises:
+        DataError: A file or row cannot be used.
+        SourceError: The pretrained weights cannot be had.
+        ConfigError: The recipe does not fit the weights or the rows.
+    """
+    start = _start(recipe, f"{run}/{runs.START}", storage)
+    local_start = storage.fetch(start)
+    places = {}
+    digest = ""
+    for split, name in (("train", recipe.data.train), ("dev", recipe.data.dev)):
+        if not name:
+            continue
+        request = _feature_request(recipe, storage.resolve(name), local_start)
+        place, found = _features(request, f"{run}/{runs.FEATURES}", storage, show_progress)
+        places[split] = place
+        digest = digest or found
+    return Prepared(start, places["train"], places.get("dev"), digest)
+
+
+def _start(recipe: Recipe, target: str, storage: Storage) -> Location:
+    location = storage.resolve(target)
+    if storage.exists(target):
+        return location
+    pretrained = from_pretrained(_source(recipe.model.pretrained, storage))
+    if recipe.model.num_layers:
+        pretrained = keep_layers(pretrained, recipe.model.num_layers)
+    if recipe.model.trim_vocabulary:
+        pretrained = trim_vocabulary(pretrained, _training_texts(recipe, storage))
+    spec = _start_spec(recipe, pretrained, _labels(recipe, storage))
+    folder = staging_path(location)
+    folder.mkdir()
+    try:
+        write_start(folder, spec, pretrained)
+        return storage.publish(folder, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _source(pretrained: str, storage: Storage) -> str:
+    """A pretrained source: names stay as they are, folders are brought to this machine."""
+    if "/" not in pretrained or (pretrained.count("/") == 1 and not storage.exists(pretrained)):
+        return pretrained
+    return str(storage.fetch(pretrained))
+
+
+def _labels(recipe: Recipe, storage: Storage) -> tuple[str, ...]:
+    if recipe.task.labels:
+        return recipe.task.labels
+    location = storage.resolve(recipe.data.train)
+    labels = collect_labels(location, row_schema(recipe), on_bad=recipe.data.bad_rows)
+    if len(labels) < 2:
+        raise ConfigError(
+            f"{location}: the rows have {len(labels)} label ({', '.join(labels)}); a classifier "
+            "needs two: check data.label_column, or name all in task.labels"
+        )
+    return labels
+
+
+def _start_spec(
+    recipe: Recipe, pretrained: PretrainedEncoder, labels: tuple[str, ...]
+) -> StartSpec:
+    model = recipe.model
+    if model.max_tokens > pretrained.config.max_positions:
+        raise ConfigError(
+            f"model.max_tokens={model.max_tokens}, but {pretrained.source} has "
+            f"{pretrained.config.max_positions} positions; choose at most that"
+        )
+    return StartSpec(
+        task=ClassificationSpec(labels=labels, multi_label=recipe.task.multi_label),
+        network=pretrained.config,
+        pooling=Pooling(model.pooling or pretrained.pooling),
+        normalize=pretrained.normalize,
+        text_prefix=pretrained.text_prefix if model.text_prefix is None else model.text_prefix,
+        max_tokens=model.max_tokens,
+        pretrained=pretrained.source,
+    )
+
+
+def _training_texts(recipe: Recipe, storage: Storage) -> Iterator[str]:
+    reader = read_rows(
+        storage.resolve(recipe.data.train), row_schema(recipe), on_bad=recipe.data.bad_rows
+    )
+    for row in reader:
+        yield row.text
+        if row.text_pair is not None:
+            yield row.text_pair
+
+
+def _feature_request(recipe: Recipe, location: Location, start: Path) -> FeatureRequest:
+    spec = read_spec(start)
+    return FeatureRequest(
+        location=location,
+        schema=row_schema(recipe),
+        task=spec.task,
+        tokenizer=start / TOKENIZER,
+        max_tokens=spec.max_tokens,
+        text_prefix=spec.text_prefix,
+        on_bad=recipe.data.bad_rows,
+    )
+
+
+def _features(
+    request: FeatureRequest, target: str, storage: Storage, show_progress: bool
+) -> tuple[Location, str]:
+    """Build a cache at its place; returns the place and the digest."""
+    location = storage.resolve(target)
+    if isinstance(location, Path):
+        cache = build_feature_cache(request, cache_dir=location, show_progress=show_progress)
+        return cache.path, cache.digest
+    scratch = staging_path(location)
+    try:
+        cache = build_feature_cache(request, cache_dir=scratch, show_progress=show_progress)
+        digest, name = cache.digest, f"{target}/{cache.path.name}"
+        if not storage.exists(name):
+            storage.publish(cache.path, name)
+        return storage.resolve(name), digest
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

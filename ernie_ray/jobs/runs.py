@@ -1,0 +1,66 @@
+"""The run folder: what one fine-tuning run leaves, and where.
+
+    recipe.json        the resolved recipe
+    start/             pretrained encoder, tokenizer and task, as the workers read them
+    features/          tokenized rows
+    train/             Ray Train's folder: checkpoints
+    metrics.jsonl      one line of training metrics per interval, one per evaluation
+    model/             the exported model directory
+    result.json        what the run came to
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ernie_ray.errors import CheckpointError
+from ernie_ray.training.checkpoint import STATE
+
+RECIPE = "recipe.json"
+START = "start"
+FEATURES = "features"
+TRAIN = "train"
+METRICS = "metrics.jsonl"
+MODEL = "model"
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class WholeCheckpoint:
+    """A checkpoint that was written to its end.
+
+    Attributes:
+        path: Its folder.
+        step: Optimizer steps behind it.
+        metrics: Dev metrics; empty without a dev set.
+    """
+
+    path: Path
+    step: int
+    metrics: dict[str, float]
+
+
+def find_checkpoints(run: Path) -> list[WholeCheckpoint]:
+    """List the whole checkpoints of a run folder on this machine, oldest first."""
+    found = []
+    for state_file in sorted((run / TRAIN).glob(f"checkpoint_*/{STATE}")):
+        state = json.loads(state_file.read_text(encoding="utf-8"))
+        step = state["position"]["step"]
+        found.append(WholeCheckpoint(state_file.parent, step, state["metrics"]))
+    return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+
+def best_checkpoint(run: Path, metric: str) -> WholeCheckpoint:
+    """Choose the checkpoint with the highest metric; the last one where none was measured.
+
+    Raises:
+        CheckpointError: The run has no whole checkpoint.
+    """
+    checkpoints = find_checkpoints(run)
+    if not checkpoints:
+        raise CheckpointError(
+            f"{run}: no whole checkpoint; run `ernie-ray finetune` with this --output first"
+        )
+    return max(checkpoints, key=lambda c: (c.metrics.get(metric, float("-inf")), c.step))

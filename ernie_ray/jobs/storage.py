@@ -1,0 +1,249 @@
+"""Where inputs are read and outputs go: a folder on this machine, a shared disk, or a URI.
+
+Resolves names, brings remote files here, and puts finished files and folders in place so that a
+reader sees all of one or nothing. Knows neither what is in them nor the environment: the command
+line passes the root in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.fs
+
+from ernie_ray.errors import ConfigError, DataError
+from ernie_ray.text.row_files import file_system, first_line, is_uri
+
+Location = Path | str
+"""An absolute local path, or a URI."""
+
+# Set by Ray's job supervisor for the command of a submitted job, and for nothing else.
+_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+
+
+def is_submitted_job(environ: Mapping[str, str]) -> bool:
+    """True in the process that ``ray job submit`` started."""
+    return _JOB_VARIABLE in environ
+
+
+class Storage:
+    """Resolves and moves the files of one run."""
+
+    def __init__(
+        self, root: str | None = None, *, in_job: bool = False, download_dir: Path | None = None
+    ) -> None:
+        """Choose a root.
+
+        Args:
+            root: Absolute path or URI that relative names start from; None: the current folder.
+            in_job: This process is a submitted Ray job, whose current folder is a copy that Ray
+                deletes.
+            download_dir: Where remote files are kept; None: ``~/.cache/ernie-ray/downloads``.
+
+        Raises:
+            ConfigError: The root is a relative path.
+        """
+        if root and not is_uri(root) and not Path(root).is_absolute():
+            raise ConfigError(
+                f"storage {root!r} is a relative path; give an absolute path that every machine "
+                "sees, or a URI such as s3://bucket/folder"
+            )
+        self._root = root.rstrip("/") if root else None
+        self._in_job = in_job
+        self._download_dir = download_dir or Path.home() / ".cache" / "ernie-ray" / "downloads"
+
+    def resolve(self, name: str | Path) -> Location:
+        """Turn a name into an absolute path or a URI; nothing need be there.
+
+        Raises:
+            ConfigError: The name is relative, and there is nothing that it could be relative to.
+        """
+        if is_uri(name):
+            return str(name)
+        path = Path(name).expanduser()
+        if path.is_absolute():
+            return path
+        if self._root is not None:
+            return f"{self._root}/{path}" if is_uri(self._root) else Path(self._root) / path
+        if self._in_job:
+            raise ConfigError(
+                f"{str(name)!r} is a relative path inside a submitted job, whose folder is an "
+                "upload without ignored files that Ray deletes at the end; give an absolute path "
+                "that every machine sees or a URI, or set --storage (ERNIE_RAY_STORAGE) to one"
+            )
+        return path.absolute()
+
+    def exists(self, name: str | Path) -> bool:
+        """Say whether a file or folder is there.
+
+        Raises:
+            ConfigError: See ``resolve``.
+            DataError: The place cannot be looked at.
+        """
+        location = self.resolve(name)
+        if isinstance(location, Path):
+            return location.exists()
+        system, path = file_system(location)
+        try:
+            return _state_of(system, path) is not None
+        except (OSError, pyarrow.ArrowException) as error:
+            raise DataError(f"{location}: cannot be read: {first_line(error)}") from error
+
+    def fetch(self, name: str | Path) -> Path:
+        """Give a local path of an existing file or folder, downloading it if it is remote.
+
+        A download is kept, and used again while sizes and times at its source stay the same.
+
+        Raises:
+            ConfigError: See ``resolve``.
+            DataError: Nothing is there, or it cannot be read.
+        """
+        location = self.resolve(name)
+        if isinstance(location, Path):
+            if not location.exists():
+                raise DataError(f"{location}: no such file or folder")
+            return location
+        system, path = file_system(location)
+        try:
+            state = _state_of(system, path)
+            if state is None:
+                raise DataError(f"{location}: no such file or folder")
+            key = hashlib.sha256(f"{location}\n{state}".encode()).hexdigest()[:16]
+            target = self._download_dir / key / path.rstrip("/").rpartition("/")[2]
+            if not target.exists():
+                self._download(system, path, target)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise DataError(f"{location}: cannot be downloaded: {first_line(error)}") from error
+        return target
+
+    def publish(self, local: Path, name: str | Path, *, last: str | None = None) -> Location:
+        """Move a finished file or folder to its place, whole or not at all.
+
+        Args:
+            local: What to move; it is gone from there afterwards.
+            name: Where to. An existing file is replaced; a folder with content is not.
+            last: For a folder at a URI, where there is no rename: the file that makes it whole
+                to its readers and so is uploaded after all others.
+
+        Returns:
+            Where it is now.
+
+        Raises:
+            ConfigError: See ``resolve``; or the folder exists already.
+            DataError: It cannot be written there.
+        """
+        location = self.resolve(name)
+        try:
+            if isinstance(location, Path):
+                _move(local, location)
+            else:
+                _upload(local, location, last)
+                _remove(local)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise DataError(f"{location}: cannot be written: {first_line(error)}") from error
+        return location
+
+    def _download(self, system: Any, path: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = _beside(target)
+        try:
+            pyarrow.fs.copy_files(
+                path,
+                str(partial),
+                source_filesystem=system,
+                destination_filesystem=pyarrow.fs.LocalFileSystem(),
+            )
+            _rename(partial, target)
+        finally:
+            _remove(partial)
+
+
+def staging_path(location: Location) -> Path:
+    """Choose a local path to write to before ``Storage.publish``: beside a local target.
+
+    Args:
+        location: As from ``Storage.resolve``.
+
+    Returns:
+        A path at which nothing is; its folder exists. For a URI it is in the system's folder for
+        temporary files.
+    """
+    if isinstance(location, str):
+        return Path(tempfile.mkdtemp(prefix="ernie-ray-")) / location.rpartition("/")[2]
+    location.parent.mkdir(parents=True, exist_ok=True)
+    return _beside(location)
+
+
+def _beside(target: Path) -> Path:
+    # Same folder, so same disk: the final rename is then one step. The leading dot keeps readers
+    # of whole folders away, the random part keeps two writers apart.
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+
+
+def _state_of(system: Any, path: str) -> str | None:
+    info = system.get_file_info(path)
+    if info.type == pyarrow.fs.FileType.NotFound:
+        return None
+    entries = [info]
+    if info.type == pyarrow.fs.FileType.Directory:
+        entries = system.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
+    return "\n".join(sorted(f"{e.path} {e.size} {e.mtime_ns}" for e in entries))
+
+
+def _move(local: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if local.stat().st_dev == target.parent.stat().st_dev:
+        _rename(local, target)
+        return
+    partial = _beside(target)
+    try:
+        shutil.move(local, partial)
+        _rename(partial, target)
+    finally:
+        _remove(partial)
+
+
+def _rename(source: Path, target: Path) -> None:
+    if source.is_dir() and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"{target} exists already; choose another name or remove it")
+    os.replace(source, target)  # noqa: PTH105 - the same call as Path.replace, said plainly
+
+
+def _upload(local: Path, uri: str, last: str | None) -> None:
+    system, path = file_system(uri)
+    if local.is_file():
+        system.create_dir(path.rpartition("/")[0] or "/", recursive=True)
+        _copy_file(local, system, path)
+        return
+    if _state_of(system, path):
+        raise ConfigError(f"{uri} exists already; choose another name or remove it")
+    files = sorted(p for p in local.rglob("*") if p.is_file())
+    files.sort(key=lambda p: p.relative_to(local).as_posix() == last)
+    for file in files:
+        remote = f"{path}/{file.relative_to(local).as_posix()}"
+        system.create_dir(remote.rpartition("/")[0], recursive=True)
+        _copy_file(file, system, remote)
+
+
+def _copy_file(local: Path, system: Any, path: str) -> None:
+    pyarrow.fs.copy_files(
+        str(local),
+        path,
+        source_filesystem=pyarrow.fs.LocalFileSystem(),
+        destination_filesystem=system,
+    )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Networks in Paddle: encoder, pooling, heads; and pretrained weights (``pretrained``, numpy)."""

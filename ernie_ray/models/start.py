@@ -1,0 +1,65 @@
+"""The start folder: what training begins from, written once and read by every worker.
+
+Holds the pretrained encoder (after trimming and dropping layers), its tokenizer and the task. A
+path to it crosses process borders, the weights do not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.numpy import load_file, save_file
+
+from ernie_ray.modeldir import EncoderConfig, Pooling, TaskSpec
+from ernie_ray.modeldir.folder import TOKENIZER, WEIGHTS
+from ernie_ray.models.pretrained import PretrainedEncoder
+
+_SPEC = "start.json"
+
+
+class StartSpec(BaseModel):
+    """Contents of ``start.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: TaskSpec
+    network: EncoderConfig
+    pooling: Pooling = Field(description="How token states become the vector.")
+    normalize: bool = Field(description="Readers scale vectors to length 1 by default.")
+    text_prefix: str = Field(description="Put before every text.")
+    max_tokens: int = Field(gt=2, description="Longest input, special tokens included.")
+    pretrained: str = Field(description="Source of the weights.")
+
+
+def write_start(folder: Path, spec: StartSpec, pretrained: PretrainedEncoder) -> None:
+    """Write a start folder.
+
+    Args:
+        folder: Exists and is empty.
+        spec: Describes ``pretrained`` and the task.
+        pretrained: Gives weights and tokenizer.
+    """
+    save_tokenizer(pretrained.tokenizer, folder)
+    # safetensors refuses views; trimmed and sliced arrays may be some.
+    save_file({k: np.ascontiguousarray(v) for k, v in pretrained.weights.items()}, folder / WEIGHTS)
+    (folder / _SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
+
+
+def save_tokenizer(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:
+    """Write ``tokenizer.json`` into a folder."""
+    tokenizer.save(str(folder / TOKENIZER), pretty=False)
+
+
+def read_spec(folder: Path) -> StartSpec:
+    """Read what a start folder describes."""
+    return StartSpec.model_validate_json((folder / _SPEC).read_bytes())
+
+
+def read_encoder_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """Read the encoder's starting weights, by the names of ``ernie_ray.models.encoder``."""
+    weights: dict[str, NDArray[np.float32]] = load_file(folder / WEIGHTS)
+    return weights

@@ -1,0 +1,82 @@
+"""Encoder, pooling and head in one network: what is trained, exported and served.
+
+Knows nothing of losses, files or engines.
+
+Dimension key: B batch, T tokens, H hidden size, C task outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import paddle
+from paddle import nn
+
+from ernie_ray.modeldir import EncoderConfig, Pooling, TaskSpec
+from ernie_ray.models.encoder import Encoder
+from ernie_ray.models.pooling import check_pooling, pool
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """What one forward pass gives.
+
+    Attributes:
+        vector: One vector per text [B, H], not scaled.
+        logits: Task outputs [B, C], or None without a head.
+        layer_states: States [B, T, H] of every layer, the embedding left out.
+    """
+
+    vector: paddle.Tensor
+    logits: paddle.Tensor | None
+    layer_states: tuple[paddle.Tensor, ...]
+
+
+class TextNetwork(nn.Layer):
+    """A text encoder with its pooling and, unless the task is ``embedding``, a linear head."""
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        *,
+        pooling: Pooling,
+        task: TaskSpec,
+        dropout: float = 0.0,
+    ) -> None:
+        """Build with random weights.
+
+        Args:
+            config: The encoder's sizes and choices.
+            pooling: How token states become the vector.
+            task: Decides the head's width; an ``EmbeddingSpec`` has no head.
+            dropout: Probability in the encoder and before the head, while training.
+
+        Raises:
+            ConfigError: The encoder has no pooler but ``pooling`` asks for it.
+        """
+        check_pooling(config, pooling)
+        super().__init__()
+        self.encoder = Encoder(config, dropout=dropout)
+        self.dropout = nn.Dropout(dropout)
+        if task.num_outputs:
+            # Small and centred, as BERT initialises (0.02): the first steps keep the encoder whole.
+            self.head = nn.Linear(
+                config.hidden_size,
+                task.num_outputs,
+                weight_attr=nn.initializer.TruncatedNormal(std=0.02),
+            )
+        self.pooling = pooling
+        self.task = task
+
+    def forward(
+        self,
+        input_ids: paddle.Tensor,
+        token_type_ids: paddle.Tensor,
+        attention_mask: paddle.Tensor,
+    ) -> NetworkOutput:
+        """Run a padded batch of int64 [B, T] arrays through encoder, pooling and head."""
+        _, *layer_states = self.encoder(input_ids, token_type_ids, attention_mask)
+        pooler = self.encoder.pooler if self.encoder.config.has_pooler else None
+        vector = pool(layer_states[-1], attention_mask, self.pooling, pooler)
+        logits = self.head(self.dropout(vector)) if self.task.num_outputs else None
+        return NetworkOutput(vector, logits, tuple(layer_states))

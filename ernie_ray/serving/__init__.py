@@ -1,0 +1,1 @@
+"""The service: vectors and scores over HTTP, on Ray Serve or any ASGI server."""

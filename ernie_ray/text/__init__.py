@@ -1,0 +1,1 @@
+"""Rows, tokenizers and features: text in, padded integer arrays out (numpy only)."""

@@ -1,0 +1,177 @@
+"""The feature cache: tokenized rows on disk, in input order, mapped into memory when read.
+
+A folder with ``features.arrow`` (Arrow IPC, uncompressed, so that any row is read in place) and
+``summary.json`` for people. Knows token ids and encoded labels; not how they were made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ernie_ray.errors import DataError
+from ernie_ray.text.features import TokenIds
+
+ARROW_FILE = "features.arrow"
+SUMMARY_FILE = "summary.json"
+
+
+class CacheSummary(BaseModel):
+    """What a cache holds and where it came from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str = Field(description="SHA-256 of the input's content and every setting.")
+    labels: tuple[str, ...] = Field((), description="Label names in the order of their encoding.")
+    num_rows: int = Field(ge=0, description="Rows in the cache.")
+    num_rows_per_file: dict[str, int] = Field(description="Rows taken from each input file.")
+    num_tokens: int = Field(ge=0, description="Tokens of all rows, special tokens included.")
+    num_truncated: int = Field(ge=0, description="Rows cut to the longest length allowed.")
+    num_skipped: int = Field(0, ge=0, description="Bad rows left out.")
+    skipped: tuple[str, ...] = Field((), description="The first of them: file, line, problem.")
+
+
+def cache_schema(digest: str, labels: Sequence[str], label_width: int) -> pa.Schema:
+    """Describe the columns of ``features.arrow``.
+
+    Args:
+        digest: Key of the cache.
+        labels: Label names in the order of their encoding.
+        label_width: Numbers per row that encode the label; 0: no label column.
+
+    Returns:
+        One line per row: ``file`` (position among the input files) and ``row`` (position in that
+        file, bad rows counted) say where it came from.
+    """
+    columns = [
+        ("file", pa.int32()),
+        ("row", pa.int64()),
+        ("input_ids", pa.list_(pa.int32())),
+        ("token_type_ids", pa.list_(pa.int8())),
+        ("is_truncated", pa.bool_()),
+    ]
+    if label_width:
+        columns.append(("label", pa.list_(pa.float32(), label_width)))
+    return pa.schema(
+        columns, metadata={"digest": digest, "labels": json.dumps(list(labels), ensure_ascii=False)}
+    )
+
+
+class FeatureCache:
+    """A cache opened for reading; rows stay on disk until they are asked for.
+
+    Attributes:
+        path: Its folder.
+        summary: Counts, labels, skipped rows.
+        lengths: Tokens of each row, int32 [rows].
+    """
+
+    path: Path
+    summary: CacheSummary
+    lengths: NDArray[np.int32]
+
+    def __init__(
+        self, path: Path, summary: CacheSummary, batches: Sequence[pa.RecordBatch]
+    ) -> None:
+        self.path = path
+        self.summary = summary
+        parts = [_Part(batch) for batch in batches]
+        self._parts = [part for part in parts if part.num_rows]
+        self.lengths = np.concatenate(
+            [np.empty(0, np.int32), *(np.diff(part.offsets) for part in self._parts)]
+        ).astype(np.int32)
+        self._starts = np.cumsum([0] + [part.num_rows for part in self._parts])
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Map a cache into memory.
+
+        Raises:
+            DataError: There is none, or it is broken.
+        """
+        folder = Path(path)
+        try:
+            summary = CacheSummary.model_validate_json((folder / SUMMARY_FILE).read_bytes())
+            reader = pa.ipc.open_file(pa.memory_map(str(folder / ARROW_FILE)))
+            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+            digest = (reader.schema.metadata or {}).get(b"digest", b"").decode()
+        except (OSError, ValidationError, pa.ArrowException) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{folder}: not a feature cache ({reason}); remove it") from error
+        cache = cls(folder, summary, batches)
+        if digest != summary.digest or len(cache) != summary.num_rows:
+            raise DataError(
+                f"{folder}: {ARROW_FILE} and {SUMMARY_FILE} do not belong together; remove it"
+            )
+        return cache
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the input's content and every setting that made the cache."""
+        return self.summary.digest
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def rows(self, indices: Sequence[int] | NDArray[np.int64]) -> list[TokenIds]:
+        """Read some rows.
+
+        Args:
+            indices: Positions from 0, in any order.
+
+        Returns:
+            One row per index.
+        """
+        return [part.tokens(i) for part, i in map(self._locate, indices)]
+
+    def labels(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read the encoded labels of some rows.
+
+        Args:
+            indices: Positions from 0, in any order.
+
+        Returns:
+            float32 [len(indices), label width]; the width is 0 if rows have no label.
+        """
+        width = self._parts[0].labels.shape[1] if self._parts else 0
+        found = np.empty((len(indices), width), dtype=np.float32)
+        for position, (part, i) in enumerate(map(self._locate, indices)):
+            found[position] = part.labels[i]
+        return found
+
+    def _locate(self, index: int | np.int64) -> tuple[_Part, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        part = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self._parts[part], int(index - self._starts[part])
+
+
+class _Part:
+    """One record batch as numpy views on the mapped file."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        ids, types = batch.column("input_ids"), batch.column("token_type_ids")
+        self.num_rows: int = batch.num_rows
+        self.offsets: NDArray[np.int32] = ids.offsets.to_numpy()
+        self._input_ids: NDArray[np.int32] = ids.values.to_numpy()
+        self._type_offsets: NDArray[np.int32] = types.offsets.to_numpy()
+        self._token_type_ids: NDArray[np.int8] = types.values.to_numpy()
+        self._is_truncated: Any = batch.column("is_truncated")
+        if "label" in batch.schema.names:
+            width = batch.schema.field("label").type.list_size
+            flat = batch.column("label").flatten().to_numpy()
+            self.labels: NDArray[np.float32] = flat.reshape(self.num_rows, width)
+        else:
+            self.labels = np.empty((self.num_rows, 0), dtype=np.float32)
+
+    def tokens(self, i: int) -> TokenIds:
+        ids = self._input_ids[self.offsets[i] : self.offsets[i + 1]]
+        types = self._token_type_ids[self._type_offsets[i] : self._type_offsets[i + 1]]
+        return TokenIds(ids.tolist(), types.tolist(), self._is_truncated[i].as_py())

@@ -1,0 +1,130 @@
+"""Write a feature cache batch by batch, and show it under its name only when it is whole.
+
+Knows the columns of ``ernie_ray.text.cache``; not where the rows come from.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ernie_ray.text.cache import (
+    ARROW_FILE,
+    SUMMARY_FILE,
+    CacheSummary,
+    FeatureCache,
+    cache_schema,
+)
+
+
+class CacheWriter:
+    """Appends rows in input order; leaving the ``with`` block unfinished leaves nothing behind."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        digest: str,
+        file_names: Sequence[str],
+        labels: Sequence[str] = (),
+        label_width: int = 0,
+    ) -> None:
+        """Prepare a cache that will stand at ``path``.
+
+        Args:
+            path: Folder of the finished cache.
+            digest: Its key.
+            file_names: Input files; column ``file`` counts them from 0.
+            labels: Label names in the order of their encoding.
+            label_width: Numbers per row that encode the label; 0: no labels.
+        """
+        self.schema = cache_schema(digest, labels, label_width)
+        self.num_rows = 0
+        self._path = path
+        self._digest = digest
+        self._labels = tuple(labels)
+        self._file_names = file_names
+        self._rows_per_file = np.zeros(len(file_names), dtype=np.int64)
+        self._num_tokens = self._num_truncated = 0
+        self._last = (-1, -1)
+        self._partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+
+    def __enter__(self) -> Self:
+        self._partial.mkdir(parents=True)
+        self._writer = pa.ipc.new_file(str(self._partial / ARROW_FILE), self.schema)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def write(self, rows: pa.Table) -> None:
+        """Append rows.
+
+        Args:
+            rows: The columns of ``schema``, in any order; others are left out.
+
+        Raises:
+            ValueError: The rows do not come after those written before.
+        """
+        rows = rows.select(self.schema.names).cast(self.schema)
+        if rows.num_rows == 0:
+            return
+        file, row = rows["file"].to_numpy(), rows["row"].to_numpy()
+        self._refuse_disorder(file, row)
+        self._rows_per_file += np.bincount(file, minlength=len(self._rows_per_file))
+        self._num_tokens += pc.sum(pc.list_value_length(rows["input_ids"])).as_py()
+        self._num_truncated += pc.sum(rows["is_truncated"]).as_py()
+        self.num_rows += rows.num_rows
+        self._writer.write_table(rows)
+
+    def finish(self, *, num_skipped: int = 0, skipped: Sequence[str] = ()) -> FeatureCache:
+        """Complete the cache and put it in place.
+
+        Args:
+            num_skipped: Bad rows that were left out.
+            skipped: The first of them, for the summary.
+
+        Returns:
+            The cache, opened. If another process has finished the same one meanwhile, that one.
+        """
+        self._writer.close()
+        per_file = zip(self._file_names, self._rows_per_file.tolist(), strict=True)
+        summary = CacheSummary(
+            digest=self._digest,
+            labels=self._labels,
+            num_rows=self.num_rows,
+            num_rows_per_file=dict(per_file),
+            num_tokens=self._num_tokens,
+            num_truncated=self._num_truncated,
+            num_skipped=num_skipped,
+            skipped=tuple(skipped),
+        )
+        text = summary.model_dump_json(indent=2)
+        (self._partial / SUMMARY_FILE).write_text(text + "\n", encoding="utf-8")
+        try:
+            self._partial.rename(self._path)
+        except OSError:
+            if not (self._path / SUMMARY_FILE).is_file():
+                raise
+        return FeatureCache.open(self._path)
+
+    def _refuse_disorder(self, file: np.ndarray, row: np.ndarray) -> None:
+        files, rows = np.append(self._last[0], file), np.append(self._last[1], row)
+        step = np.diff(files)
+        if not np.all((step > 0) | ((step == 0) & (np.diff(rows) > 0))):
+            raise ValueError("rows reached the cache out of input order")
+        self._last = (int(file[-1]), int(row[-1]))

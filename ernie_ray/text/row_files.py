@@ -1,0 +1,167 @@
+"""Find data files: one file, a folder or a glob, on a local disk or where pyarrow reaches.
+
+Knows the formats by their suffix. Does not know what is in a file: that is
+``ernie_ray.text.row_formats``.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import pyarrow
+import pyarrow.fs
+
+from ernie_ray.errors import DataError
+
+FORMATS = ("jsonl", "csv", "tsv", "txt", "parquet")
+_GLOB_SIGNS = "*?["
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of rows; a plain value that may cross process borders.
+
+    Attributes:
+        location: Absolute local path or URI.
+        format: One of ``FORMATS``.
+        name: What messages call it.
+    """
+
+    location: str
+    format: str
+    name: str
+
+    @property
+    def is_gzip(self) -> bool:
+        """True if the file is compressed as a whole."""
+        return self.location.endswith(".gz")
+
+    def open(self) -> IO[bytes]:
+        """Open the file as it lies there, compressed or not; the caller closes it.
+
+        Raises:
+            DataError: It is missing or cannot be opened.
+        """
+        try:
+            if not is_uri(self.location):
+                return Path(self.location).open("rb")
+            system, path = file_system(self.location)
+            return io.BufferedReader(system.open_input_file(path))
+        except (OSError, pyarrow.ArrowException) as error:
+            raise DataError(f"{self.name}: cannot be opened: {first_line(error)}") from error
+
+
+def is_uri(location: str | Path) -> bool:
+    """True for ``s3://...`` and the like, False for a local path."""
+    return isinstance(location, str) and "://" in location
+
+
+def find_files(location: str | Path) -> tuple[DataFile, ...]:
+    """List the data files of a location, by name.
+
+    Args:
+        location: A file, a folder (its data files, at any depth) or a glob; a local path or a URI.
+
+    Returns:
+        At least one file. In a folder, files of other suffixes and names that start with ``.`` or
+        ``_`` are passed over.
+
+    Raises:
+        DataError: Nothing is there, or a named file is of no known format.
+    """
+    paths, is_listing = _list_remote(str(location)) if is_uri(location) else _list_local(location)
+    if is_listing:
+        paths = [path for path in paths if _is_data_file(path)]
+    if not paths:
+        raise DataError(
+            f"{location}: no data file is there; give a file, a folder or a glob of "
+            f"{_known_suffixes()}"
+        )
+    return tuple(DataFile(path, format_of(path), path) for path in sorted(paths))
+
+
+def format_of(path: str) -> str:
+    """Name the format of a file by its suffix, ``.gz`` aside.
+
+    Raises:
+        DataError: The suffix is unknown.
+    """
+    suffixes = [s.removeprefix(".").lower() for s in PurePosixPath(path).suffixes[-2:]]
+    if suffixes[-1:] == ["parquet"] or suffixes == ["parquet", "gz"]:
+        if suffixes[-1] == "gz":
+            raise DataError(f"{path}: parquet compresses inside the file; unpack it with gunzip")
+        return "parquet"
+    plain = suffixes[:-1] if suffixes[-1:] == ["gz"] else suffixes
+    if not plain or plain[-1] not in FORMATS:
+        raise DataError(f"{path}: unknown kind of file; rows are read from {_known_suffixes()}")
+    return plain[-1]
+
+
+def _list_local(location: str | Path) -> tuple[list[str], bool]:
+    path = Path(location).absolute()
+    if path.is_dir():
+        return [str(p) for p in path.rglob("*") if p.is_file()], True
+    if path.is_file():
+        return [str(path)], False
+    if any(sign in str(location) for sign in _GLOB_SIGNS):
+        found = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        return [name for name in found if Path(name).is_file()], True
+    raise DataError(f"{location}: no such file or folder")
+
+
+def _list_remote(uri: str) -> tuple[list[str], bool]:
+    system, path = file_system(uri)
+    scheme = uri.split("://", 1)[0]
+    pattern = path if any(sign in path for sign in _GLOB_SIGNS) else None
+    base = path if pattern is None else _part_before_signs(path)
+    try:
+        info = system.get_file_info(base)
+        if info.type == pyarrow.fs.FileType.File:
+            return [uri], False
+        if info.type == pyarrow.fs.FileType.NotFound:
+            raise DataError(f"{uri}: no such file or folder")
+        entries = system.get_file_info(pyarrow.fs.FileSelector(base, recursive=True))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{uri}: cannot be listed: {first_line(error)}") from error
+    paths = [e.path for e in entries if e.type == pyarrow.fs.FileType.File]
+    if pattern is not None:
+        paths = [p for p in paths if fnmatchcase(p, pattern)]
+    return [f"{scheme}://{p}" for p in paths], True
+
+
+def file_system(uri: str) -> tuple[Any, str]:
+    """Find pyarrow's file system of a URI, and the path on it.
+
+    Raises:
+        DataError: The scheme is unknown, or the file system cannot be reached.
+    """
+    try:
+        return pyarrow.fs.FileSystem.from_uri(uri)
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise DataError(f"{uri}: no file system for it: {first_line(error)}") from error
+
+
+def _part_before_signs(path: str) -> str:
+    parts = path.split("/")
+    first = next(i for i, part in enumerate(parts) if any(sign in part for sign in _GLOB_SIGNS))
+    return "/".join(parts[:first])
+
+
+def _is_data_file(path: str) -> bool:
+    name = PurePosixPath(path).name
+    stem = name.lower().removesuffix(".gz")
+    return not name.startswith((".", "_")) and stem.rpartition(".")[2] in FORMATS and "." in stem
+
+
+def _known_suffixes() -> str:
+    return ", ".join(f".{name}" for name in FORMATS) + " (text also as .gz)"
+
+
+def first_line(error: BaseException) -> str:
+    """Shorten a library's message to its first line."""
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,295 @@
+"""Rows: a text (or pair) and perhaps its label, checked against a schema while they stream in.
+
+Nothing that does not fit the schema passes: it is an error that names file, line and field, or it
+is skipped, counted and listed. Knows nothing of tokenizers; formats and files are read by
+``ernie_ray.text.row_formats`` and ``ernie_ray.text.row_files``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ernie_ray.errors import ConfigError, DataError
+from ernie_ray.text.row_files import DataFile, find_files
+from ernie_ray.text.row_formats import MAX_FIELD_CHARS, read_raw_rows
+
+OnBad = Literal["error", "skip"]
+LABEL_SEPARATOR = "|"
+# How many skipped rows are kept word for word; all are counted.
+MAX_LISTED = 1000
+
+
+@dataclass(frozen=True)
+class RowSchema:
+    """Which columns a row must have, and what they may hold.
+
+    Attributes:
+        text: Column of the text.
+        text_pair: Column of the second text of a pair; None: single texts.
+        label: Column of the label; None: rows without labels.
+        labels: The labels that are known; None: any, to be collected from the rows.
+        is_multi_label: A row has any number of labels: a list, or a text that separates them by
+            ``LABEL_SEPARATOR``; ``Row.label`` is such a text, empty for none.
+    """
+
+    text: str = "text"
+    text_pair: str | None = None
+    label: str | None = None
+    labels: tuple[str, ...] | None = None
+    is_multi_label: bool = False
+
+    def __post_init__(self) -> None:
+        if self.labels is not None and self.label is None:
+            raise ConfigError("labels are given but no label column; name the column in 'label'")
+        if len(set(self.columns)) != len(self.columns):
+            raise ConfigError(
+                f"the columns {list(self.columns)} must differ; text, text_pair and label "
+                "cannot share one"
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that is read."""
+        return tuple(name for name in (self.text, self.text_pair, self.label) if name is not None)
+
+    @property
+    def label_kind(self) -> Literal["none", "given", "free"]:
+        """Whether rows carry a label, and whether its values are known already."""
+        if self.label is None:
+            return "none"
+        return "free" if self.labels is None else "given"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One text (or pair) before tokenizing.
+
+    Attributes:
+        index: Position in the input from 0, bad rows counted too.
+        text: Not empty.
+        text_pair: Second text of a pair, else None.
+        label: The label as a string (a whole number is turned into one), else None.
+        origin: File and line, ``"reviews.jsonl:12"`` (in parquet, file and row), both from 1.
+    """
+
+    index: int
+    text: str
+    text_pair: str | None
+    label: str | None
+    origin: str
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that does not fit its schema.
+
+    Attributes:
+        index: Position in the input from 0, bad rows counted too.
+        origin: As in ``Row``.
+        problem: What is wrong and what to change.
+    """
+
+    index: int
+    origin: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.origin}: {self.problem}"
+
+
+class RowReader:
+    """Iterates over the good rows of some files and remembers what it skipped.
+
+    Attributes:
+        files: What is read, in this order.
+        num_rows: Good rows so far, per file name.
+        num_skipped: Bad rows passed over so far.
+        skipped: The first ``MAX_LISTED`` of them.
+    """
+
+    def __init__(self, files: tuple[DataFile, ...], schema: RowSchema, *, on_bad: OnBad) -> None:
+        self.files = files
+        self.num_rows = dict.fromkeys((file.name for file in files), 0)
+        self.num_skipped = 0
+        self.skipped: list[BadRow] = []
+        self._schema = schema
+        self._on_bad = on_bad
+        self._rows = self._read()
+
+    def __iter__(self) -> Iterator[Row]:
+        return self
+
+    def __next__(self) -> Row:
+        return next(self._rows)
+
+    def _read(self) -> Iterator[Row]:
+        start = 0
+        for file in self.files:
+            index = start
+            for index, row in enumerate(check_rows(file, self._schema), start):
+                if isinstance(row, Row):
+                    self.num_rows[file.name] += 1
+                    yield Row(index, row.text, row.text_pair, row.label, row.origin)
+                else:
+                    self._skip(BadRow(index, row.origin, row.problem))
+            start = index + 1
+        refuse_none_left(sum(self.num_rows.values()), self.num_skipped, self.skipped)
+
+    def _skip(self, bad: BadRow) -> None:
+        if self._on_bad == "error":
+            raise DataError(str(bad))
+        self.num_skipped += 1
+        if len(self.skipped) < MAX_LISTED:
+            self.skipped.append(bad)
+
+
+def read_rows(location: str | Path, schema: RowSchema, *, on_bad: OnBad = "error") -> RowReader:
+    """Stream the rows of any number of files, never all in memory.
+
+    Args:
+        location: A file, a folder or a glob of .jsonl, .csv, .tsv, .txt (also .gz) and .parquet;
+            a local path or a URI of a file system that pyarrow opens.
+        schema: Columns and labels.
+        on_bad: What to do with a row that does not fit: stop, or skip and list it. A file that
+            cannot be read to its end, or lacks a column altogether, is an error in both cases.
+
+    Returns:
+        An iterator over ``Row`` that lists the skipped rows as it goes.
+
+    Raises:
+        DataError: Here if there is no file; from the iterator at the first bad row or file. The
+            message names file, line and field and says what to change.
+    """
+    return RowReader(find_files(location), schema, on_bad=on_bad)
+
+
+def check_rows(file: DataFile, schema: RowSchema) -> Iterator[Row | BadRow]:
+    """Stream every row of one file, good or bad; ``index`` counts from 0 in this file.
+
+    Raises:
+        DataError: The file cannot be read to its end, or lacks a column.
+    """
+    for index, (line, fields) in enumerate(read_raw_rows(file, schema.columns)):
+        origin = f"{file.name}:{line}"
+        if isinstance(fields, str):
+            yield BadRow(index, origin, fields)
+            continue
+        try:
+            yield _checked(index, origin, fields, schema)
+        except _MissingColumnError as error:
+            if file.format != "jsonl":
+                # Header and parquet schema hold for all rows, so there is nothing to skip to.
+                raise DataError(f"{origin}: {error}") from error
+            yield BadRow(index, origin, str(error))
+        except _UnfitError as error:
+            yield BadRow(index, origin, str(error))
+
+
+def refuse_none_left(num_rows: int, num_skipped: int, skipped: list[BadRow]) -> None:
+    """Raise if skipping left no row at all.
+
+    Raises:
+        DataError: ``num_rows`` is 0; the message shows the first skipped row.
+    """
+    if num_rows == 0 and num_skipped > 0:
+        raise DataError(f"none of {num_skipped} rows can be used; the first: {skipped[0]}")
+
+
+class _UnfitError(Exception):
+    """A row does not fit its schema."""
+
+
+class _MissingColumnError(_UnfitError):
+    """A row lacks a column."""
+
+
+def _checked(index: int, origin: str, fields: Mapping[str, object], schema: RowSchema) -> Row:
+    pair = None if schema.text_pair is None else _text_of(fields, schema.text_pair)
+    label = None if schema.label is None else _label_of(fields, schema.label, schema)
+    return Row(index, _text_of(fields, schema.text), pair, label, origin)
+
+
+def _value_of(fields: Mapping[str, object], column: str) -> object:
+    if column not in fields:
+        present = ", ".join(repr(name) for name in list(fields)[:8]) or "no column"
+        raise _MissingColumnError(
+            f"column '{column}' is missing (there is {present}); rename it, or name the right "
+            "column in the data settings"
+        )
+    return fields[column]
+
+
+def _text_of(fields: Mapping[str, object], column: str) -> str:
+    value = _value_of(fields, column)
+    if not isinstance(value, str):
+        raise _UnfitError(f"'{column}' is {_kind_of(value)}, not a text; write it as a string")
+    if not value.strip():
+        raise _UnfitError(f"'{column}' is empty; fill it or remove the row")
+    if len(value) > MAX_FIELD_CHARS:
+        raise _UnfitError(
+            f"'{column}' has {len(value):,} characters, the limit is {MAX_FIELD_CHARS:,}; "
+            "split the text"
+        )
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise _UnfitError(
+            f"'{column}' holds half of a surrogate pair at character {error.start}; write the "
+            "text as UTF-8"
+        ) from error
+    return value
+
+
+def _label_of(fields: Mapping[str, object], column: str, schema: RowSchema) -> str:
+    value = _value_of(fields, column)
+    if not schema.is_multi_label:
+        return _one_label(value, column, schema.labels)
+    if isinstance(value, str):
+        value = [part for part in value.split(LABEL_SEPARATOR) if part.strip()]
+    if not isinstance(value, list):
+        raise _UnfitError(f"label '{column}' is {_kind_of(value)}; write a list of labels")
+    parts = [_one_label(part, column, schema.labels) for part in value]
+    if any(LABEL_SEPARATOR in part for part in parts):
+        raise _UnfitError(f"label '{column}' has a {LABEL_SEPARATOR!r} inside a label; rename it")
+    return LABEL_SEPARATOR.join(parts)
+
+
+def _one_label(value: object, column: str, known: tuple[str, ...] | None) -> str:
+    if isinstance(value, float) and math.isnan(value):
+        raise _UnfitError(f"label '{column}' is NaN; fill it or remove the row")
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise _UnfitError(
+            f"label '{column}' is {_kind_of(value)}; write it as a string or a whole number"
+        )
+    label = str(value)
+    if not label.strip():
+        raise _UnfitError(f"label '{column}' is empty; fill it or remove the row")
+    if known is not None and label not in known:
+        raise _UnfitError(
+            f"label '{column}' is {label!r}, which is none of {_shown(known)}; correct the row "
+            "or add the label to the list"
+        )
+    if known is None and label.lower() == "nan":
+        raise _UnfitError(
+            f"label '{column}' is {label!r}, a missing number in most tools; fill it, or list it "
+            "among the labels if it is one"
+        )
+    return label
+
+
+def _kind_of(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN"
+    shown = repr(value)
+    return f"a {type(value).__name__} ({shown if len(shown) <= 40 else shown[:37] + '...'})"
+
+
+def _shown(labels: tuple[str, ...]) -> str:
+    some = ", ".join(repr(label) for label in labels[:10])
+    return some if len(labels) <= 10 else f"{some} and {len(labels) - 10} more"

@@ -1,0 +1,67 @@
+"""Cut texts into token ids with the one ``tokenizer.json`` of a model directory.
+
+Knows the ``tokenizers`` library; how a tokenizer.json is built from a vocabulary stands in
+``ernie_ray.text.tokenizer_build``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import tokenizers
+
+from ernie_ray.errors import SourceError
+from ernie_ray.text.features import TokenIds
+
+Text = str | tuple[str, str]
+
+
+class TextTokenizer:
+    """Texts or pairs to token ids, cut to a limit by dropping from the longest text first."""
+
+    def __init__(
+        self, tokenizer: tokenizers.Tokenizer, *, max_tokens: int, text_prefix: str = ""
+    ) -> None:
+        """Wrap a tokenizer.
+
+        Args:
+            tokenizer: Adds the special tokens itself; its own padding and limit are replaced.
+            max_tokens: Longest row in tokens, special tokens included.
+            text_prefix: Put before every text (E5 models need ``"query: "``).
+        """
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_tokens, strategy="longest_first")
+        self._tokenizer = tokenizer
+        self._text_prefix = text_prefix
+        self.max_tokens = max_tokens
+
+    @classmethod
+    def from_file(cls, path: Path, *, max_tokens: int, text_prefix: str = "") -> TextTokenizer:
+        """Load a ``tokenizer.json``.
+
+        Raises:
+            SourceError: The file is missing or not a tokenizer.
+        """
+        try:
+            tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises a bare Exception
+            raise SourceError(f"{path}: not a tokenizer.json: {error}") from error
+        return cls(tokenizer, max_tokens=max_tokens, text_prefix=text_prefix)
+
+    def encode(self, texts: Sequence[Text]) -> list[TokenIds]:
+        """Tokenize a batch (in parallel, without the interpreter lock).
+
+        Args:
+            texts: Single texts or (text, text_pair) tuples.
+
+        Returns:
+            One row per text, at most ``max_tokens`` long.
+        """
+        encodings = self._tokenizer.encode_batch_fast([self._with_prefix(text) for text in texts])
+        return [TokenIds(e.ids, e.type_ids, bool(e.overflowing)) for e in encodings]
+
+    def _with_prefix(self, text: Text) -> Text:
+        if isinstance(text, str):
+            return self._text_prefix + text
+        return (self._text_prefix + text[0], self._text_prefix + text[1])

@@ -1,0 +1,101 @@
+"""Write and read a checkpoint: the resumable state of a training run, without a pickle.
+
+A checkpoint holds weights, optimizer state and the position (epoch, step). Batches and dropout are
+pure functions of seed and position, so no generator state is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.numpy import load_file, save_file
+
+from ernie_ray.errors import CheckpointError
+
+WEIGHTS = "weights.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+STATE = "state.json"
+
+
+class Position(BaseModel):
+    """Where in the run the next step is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epoch: int = Field(0, ge=0, description="Passes over the data that are complete.")
+    step_in_epoch: int = Field(0, ge=0, description="Steps of this epoch that are complete.")
+    step: int = Field(0, ge=0, description="Optimizer steps since the start of the run.")
+
+
+class _State(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    position: Position
+    metrics: dict[str, float]
+    sha256: dict[str, str] = Field(description="Digest of each other file.")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything a run needs to go on.
+
+    Attributes:
+        position: Where the next step is.
+        weights: The network's parameters by name.
+        optimizer: The optimizer's state by name.
+        metrics: Dev metrics at this position; empty without a dev set.
+    """
+
+    position: Position
+    weights: Mapping[str, NDArray[np.float32]]
+    optimizer: Mapping[str, NDArray[np.float32]]
+    metrics: Mapping[str, float]
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write into an empty folder; ``state.json`` comes last and makes it whole."""
+    save_file(dict(checkpoint.weights), folder / WEIGHTS)
+    save_file(dict(checkpoint.optimizer), folder / OPTIMIZER)
+    state = _State(
+        position=checkpoint.position,
+        metrics=dict(checkpoint.metrics),
+        sha256={name: _digest(folder / name) for name in (WEIGHTS, OPTIMIZER)},
+    )
+    (folder / STATE).write_text(state.model_dump_json(indent=1), encoding="utf-8")
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint back.
+
+    Raises:
+        CheckpointError: A file is missing, or was not written to its end.
+    """
+    try:
+        state = _State.model_validate(json.loads((folder / STATE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: not a whole checkpoint (no {STATE})") from None
+    except (json.JSONDecodeError, ValidationError) as error:
+        raise CheckpointError(f"{folder / STATE}: not a checkpoint's state: {error}") from error
+    for name, digest in state.sha256.items():
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder}: missing {name}; resume from another checkpoint")
+        if _digest(folder / name) != digest:
+            raise CheckpointError(f"{folder / name}: damaged; resume from another checkpoint")
+    return Checkpoint(
+        position=state.position,
+        weights=load_file(folder / WEIGHTS),
+        optimizer=load_file(folder / OPTIMIZER),
+        metrics=state.metrics,
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""What `serve run` and `serve deploy` import: typed application builders, no logic."""

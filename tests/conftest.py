@@ -1,0 +1,68 @@
+"""What every test folder shares: markers by folder, no Ray in unit tests, one local Ray elsewhere.
+
+The folder of a test decides its kind: ``tests/unit`` (no Ray), ``tests/integration`` (one local
+Ray for the whole run), ``tests/e2e`` (whole flows as a user runs them).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Ray reads these when it is imported, so they are set before any test module is collected. Tokens
+# are on by default for local clusters; a mode that differs between head and driver hangs tests.
+os.environ.update(
+    RAY_AUTH_MODE="disabled",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_DEDUP_LOGS="0",
+    RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.2",
+    RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S="0.1",
+    RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S="1",
+    RAY_DATA_DISABLE_PROGRESS_BARS="1",
+    RAY_prestart_worker_first_driver="0",
+    RAY_ENABLE_UV_RUN_RUNTIME_ENV="0",
+    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+)
+
+TESTS = Path(__file__).parent
+KINDS = ("unit", "integration", "e2e")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test with the name of its folder."""
+    for item in items:
+        kind = item.path.relative_to(TESTS).parts[0]
+        if kind in KINDS:
+            item.add_marker(getattr(pytest.mark, kind))
+
+
+@pytest.fixture(autouse=True)
+def no_ray_in_unit_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unit tests never start Ray; move the test to integration/ if it must."""
+    if request.node.get_closest_marker("unit") is None:
+        return
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("unit tests must not start Ray; move this test to tests/integration")
+
+    monkeypatch.setattr("ray.init", refuse)
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One Ray of this test run's own, with 4 logical CPUs, whatever the machine has."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        object_store_memory=256 << 20,
+        log_to_driver=False,
+        logging_level="warning",
+    )
+    yield
+    ray.shutdown()

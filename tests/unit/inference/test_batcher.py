@@ -1,0 +1,273 @@
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+from fake_text_model import FakeTextModel, manifest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ernie_ray.errors import (
+    ConfigError,
+    InferenceError,
+    OverloadedError,
+    RequestTooLargeError,
+    TextTooLongError,
+)
+from ernie_ray.inference.batcher import Batcher
+from ernie_ray.inference.grouping import BatchLimits
+from ernie_ray.text.features import TokenIds
+
+
+def limits(**changes):
+    return BatchLimits(**{"max_batch_tokens": 32, **changes})
+
+
+async def infer(batcher, *texts):
+    return await batcher.infer(await batcher.tokenize(texts))
+
+
+async def wait_until(condition):
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never happened")
+
+
+def test_each_text_gets_its_own_answer_in_order():
+    async def run():
+        batcher = Batcher(FakeTextModel(manifest()), limits())
+        answers = await infer(batcher, "a", "bcd", "ef")
+        assert answers.vectors[:, 0].tolist() == [3, 5, 4]
+        assert answers.logits.tolist() == [[-3, 3], [-5, 5], [-4, 4]]
+        assert not answers.errors
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_a_model_without_a_head_gives_no_logits():
+    async def run():
+        batcher = Batcher(FakeTextModel(manifest(has_head=False)), limits())
+        assert (await infer(batcher, "a")).logits is None
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_a_free_engine_starts_at_once_and_requests_meanwhile_share_the_next_batch():
+    gate = threading.Event()
+
+    async def run():
+        model = FakeTextModel(manifest(), gate=gate)
+        batcher = Batcher(model, limits())
+        first = asyncio.create_task(infer(batcher, "a"))
+        await wait_until(lambda: len(model.batches) == 1)
+        others = [asyncio.create_task(infer(batcher, "bb")) for _ in range(5)]
+        await wait_until(lambda: batcher.num_queued_tokens == 5 * 4)
+        gate.set()
+        await asyncio.gather(first, *others)
+        assert [len(batch) for batch in model.batches] == [1, 5]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_requests_of_one_turn_of_the_loop_share_a_batch():
+    async def run():
+        model = FakeTextModel(manifest())
+        batcher = Batcher(model, limits())
+        await asyncio.gather(*(infer(batcher, "bb") for _ in range(4)))
+        assert [len(batch) for batch in model.batches] == [4]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=9), min_size=1, max_size=12),
+    st.integers(1, 3),
+)
+def test_every_text_is_answered_once_and_no_batch_passes_the_budget(requests, num_slots):
+    async def run():
+        model = FakeTextModel(manifest())
+        batcher = Batcher(model, limits(num_slots=num_slots))
+        texts = [
+            [chr(97 + i) + "z" * (length - 1) for length in lengths]
+            for i, lengths in enumerate(requests)
+        ]
+        answers = await asyncio.gather(*(infer(batcher, *group) for group in texts))
+        await batcher.close()
+        for group, answer in zip(texts, answers, strict=True):
+            expected = [sum(row.input_ids) for row in model.tokenize(group)]
+            assert answer.vectors[:, 1].tolist() == expected
+        assert sum(map(len, model.batches)) == sum(map(len, texts))
+        for batch in model.batches:
+            assert max(map(len, batch)) * len(batch) <= 32
+        assert batcher.num_queued_tokens == 0
+
+    asyncio.run(run())
+
+
+def test_a_request_of_many_texts_is_split():
+    async def run():
+        model = FakeTextModel(manifest())
+        batcher = Batcher(model, limits())
+        answers = await infer(batcher, *["abcdef"] * 20)
+        assert answers.vectors[:, 0].tolist() == [8] * 20
+        assert [len(batch) for batch in model.batches] == [4] * 5
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_one_bad_text_fails_alone():
+    async def run():
+        model = FakeTextModel(manifest())
+        batcher = Batcher(model, limits(max_batch_tokens=64))
+        good, bad = await asyncio.gather(infer(batcher, "a", "bb"), infer(batcher, "c", "dX", "e"))
+        assert good.vectors[:, 0].tolist() == [3, 4]
+        assert list(bad.errors) == [1]
+        assert isinstance(bad.errors[1], InferenceError)
+        assert bad.vectors[:, 0].tolist() == [3, 0, 3]
+        again = await infer(batcher, "f")
+        assert again.vectors[0, 0] == 3
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_a_broken_engine_is_not_asked_for_every_text():
+    async def run():
+        model = FakeTextModel(manifest())
+        batcher = Batcher(model, limits(max_batch_tokens=64))
+        answers = await infer(batcher, *["X"] * 10)
+        assert len(answers.errors) == 10
+        assert [len(batch) for batch in model.batches] == [10, 1, 1]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_nan_is_an_error_of_its_text_only():
+    async def run():
+        batcher = Batcher(FakeTextModel(manifest()), limits())
+        answers = await infer(batcher, "a", "N", "b")
+        assert list(answers.errors) == [1]
+        assert "NaN" in str(answers.errors[1])
+        assert np.isfinite(answers.vectors).all()
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_cancelled_requests_leave_the_queue():
+    gate = threading.Event()
+
+    async def run():
+        model = FakeTextModel(manifest(), gate=gate)
+        batcher = Batcher(model, limits())
+        first = asyncio.create_task(infer(batcher, "a"))
+        await wait_until(lambda: len(model.batches) == 1)
+        gone = asyncio.create_task(infer(batcher, "bb", "cc"))
+        stays = asyncio.create_task(infer(batcher, "ddd"))
+        await wait_until(lambda: batcher.num_queued_tokens == 4 + 4 + 5)
+        gone.cancel()
+        await wait_until(lambda: batcher.num_queued_tokens == 5)
+        first.cancel()  # it runs already: its answer goes nowhere, and hurts nobody
+        gate.set()
+        assert (await stays).vectors[0, 0] == 5
+        assert [len(batch) for batch in model.batches] == [1, 1]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_a_full_queue_refuses_with_the_time_to_drain():
+    async def run():
+        model = FakeTextModel(manifest(), forward_s=0.05)
+        batcher = Batcher(model, limits(max_batch_tokens=16, max_queue_tokens=48))
+        await infer(batcher, "abcdefgh")  # 10 tokens in 0.05 s: 200 tokens a second
+        asked = [asyncio.create_task(infer(batcher, "abcdefgh"))]
+        await wait_until(lambda: len(model.batches) == 2)
+        asked += [asyncio.create_task(infer(batcher, "abcdefgh")) for _ in range(4)]
+        await wait_until(lambda: batcher.num_queued_tokens == 40)
+        with pytest.raises(OverloadedError, match="40 tokens are waiting") as caught:
+            await infer(batcher, "abcdefgh")
+        assert 0.1 <= caught.value.retry_after_s <= 0.4
+        await asyncio.gather(*asked)
+        await infer(batcher, "abcdefgh")
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_requests_that_never_fit_are_refused_for_good():
+    async def run():
+        batcher = Batcher(FakeTextModel(manifest()), limits(max_queue_tokens=40))
+        with pytest.raises(RequestTooLargeError, match="the queue holds 40"):
+            await infer(batcher, *["abcdefgh"] * 5)
+        with pytest.raises(TextTooLongError, match="text 1 has 17 tokens"):
+            await batcher.infer([TokenIds([1], [0]), TokenIds([1] * 17, [0] * 17)])
+        assert batcher.num_queued_tokens == 0
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_a_budget_smaller_than_the_longest_text_is_a_configuration_error():
+    with pytest.raises(ConfigError, match="max_batch_tokens=15 cannot hold"):
+        Batcher(FakeTextModel(manifest(max_tokens=16)), limits(max_batch_tokens=15))
+
+
+def test_closing_finishes_what_is_inside_and_refuses_the_rest():
+    async def run():
+        model = FakeTextModel(manifest(), forward_s=0.01)
+        batcher = Batcher(model, limits())
+        asked = asyncio.create_task(infer(batcher, *["abcdef"] * 12))
+        await wait_until(lambda: len(model.batches) == 1)
+        await batcher.close()
+        await asyncio.sleep(0)
+        assert asked.done()
+        assert len((await asked).vectors) == 12
+        with pytest.raises(OverloadedError, match="shutting down"):
+            await batcher.infer([TokenIds([1], [0])])
+
+    asyncio.run(run())
+
+
+def test_long_texts_are_cut_off_the_event_loop():
+    class SlowTokenizer(FakeTextModel):
+        def tokenize(self, texts):
+            time.sleep(0.2)
+            assert threading.current_thread() is not threading.main_thread()
+            return super().tokenize(texts)
+
+    async def run():
+        batcher = Batcher(SlowTokenizer(manifest()), limits())
+        task = asyncio.create_task(batcher.tokenize(["long " * 200]))
+        started_s = time.monotonic()
+        await asyncio.sleep(0.01)
+        assert time.monotonic() - started_s < 0.1
+        assert (await task)[0].is_truncated
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_two_slots_run_at_the_same_time():
+    gate = threading.Event()
+
+    async def run():
+        model = FakeTextModel(manifest(), gate=gate)
+        batcher = Batcher(model, limits(num_slots=2))
+        asked = asyncio.create_task(infer(batcher, *["abcdef"] * 12))
+        await wait_until(lambda: len(model.batches) == 2)
+        gate.set()
+        await asked
+        await batcher.close()
+
+    asyncio.run(run())

@@ -1,0 +1,58 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ernie_ray.inference.grouping import BatchLimits, choose_batch
+
+LIMITS = BatchLimits(max_batch_tokens=64, max_overtakes=3, window_texts=32)
+LENGTHS = st.lists(st.integers(1, 64), min_size=1, max_size=60)
+
+
+def test_texts_of_like_length_share_a_batch():
+    assert choose_batch([8, 60, 8, 7, 60], [0] * 5, LIMITS) == [0, 2, 3]
+
+
+def test_texts_join_while_their_padding_costs_less_than_another_batch():
+    limits = LIMITS.model_copy(update={"free_padding_tokens": 6, "max_padding_share": 0.0})
+    assert choose_batch([10, 7, 6, 9], [0] * 4, limits) == [0, 1, 3]
+
+
+def test_older_texts_go_first_among_equals():
+    assert choose_batch([16] * 6, [0] * 6, LIMITS) == [0, 1, 2, 3]
+
+
+def test_a_text_overtaken_to_the_limit_ends_the_grouping():
+    assert choose_batch([8, 60, 8], [0, 3, 0], LIMITS) == [0]
+    assert choose_batch([60, 8], [3, 0], LIMITS) == [0]
+    assert choose_batch([8, 10, 9, 40], [3, 3, 0, 0], LIMITS) == [0, 1, 2]
+
+
+@given(LENGTHS)
+def test_a_batch_holds_the_oldest_text_and_keeps_the_budget(lengths):
+    chosen = choose_batch(lengths, [0] * len(lengths), LIMITS)
+    assert chosen == sorted(set(chosen))
+    assert chosen[0] == 0
+    assert max(lengths[i] for i in chosen) * len(chosen) <= LIMITS.max_batch_tokens
+
+
+@given(st.lists(st.tuples(st.integers(1, 64), st.integers(0, 4)), min_size=1, max_size=80))
+def test_no_text_is_overtaken_by_more_batches_than_the_limit(arrivals):
+    """Texts arrive in bursts while batches leave; count who was passed over by someone younger."""
+    waiting: list[int] = []  # numbers of arrival, oldest first
+    lengths = [length for length, _ in arrivals]
+    overtaken = [0] * len(arrivals)
+    left: list[int] = []
+    pending = list(range(len(arrivals)))
+    while pending or waiting:
+        num_arrived = arrivals[pending[0]][1] if pending else 0
+        for _ in range(max(num_arrived, 0 if waiting else 1)):
+            if pending:
+                waiting.append(pending.pop(0))
+        window = waiting[: LIMITS.window_texts]
+        chosen = choose_batch([lengths[i] for i in window], [overtaken[i] for i in window], LIMITS)
+        batch = [window[i] for i in chosen]
+        waiting = [i for i in waiting if i not in batch]
+        for i in waiting:
+            overtaken[i] += i < max(batch)
+        left += batch
+    assert sorted(left) == list(range(len(arrivals)))
+    assert max(overtaken) <= LIMITS.max_overtakes
