@@ -66,3 +66,23 @@ def local_ray() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory with a classification head, made by the real export."""
+    return _exported(tmp_path_factory, "classifier")
+
+
+@pytest.fixture(scope="session")
+def tiny_embedding_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory without a head, made by the real export."""
+    return _exported(tmp_path_factory, "embedding")
+
+
+def _exported(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Path:
+    from tests.tiny_models import export_tiny_classifier, export_tiny_embedding
+
+    target = tmp_path_factory.mktemp(kind) / f"tiny-{kind}"
+    export = export_tiny_classifier if kind == "classifier" else export_tiny_embedding
+    return export(target)

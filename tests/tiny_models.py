@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
+import pyarrow as pa
 
-from ernie_ray.modeldir import EncoderConfig, Pooling
+from ernie_ray.jobs.export import ExportLabel, export_checkpoint, export_pretrained
+from ernie_ray.jobs.storage import Storage
+from ernie_ray.modeldir import ClassificationSpec, EncoderConfig, Lineage, Pooling
 from ernie_ray.models.pretrained import PretrainedEncoder
+from ernie_ray.models.start import StartSpec, write_start
+from ernie_ray.tasks import family_of
+from ernie_ray.text.cache import FeatureCache
+from ernie_ray.text.cache_writer import CacheWriter
+from ernie_ray.text.tokenizer import TextTokenizer
 from ernie_ray.text.tokenizer_build import WordCut, wordpiece_tokenizer
+from ernie_ray.training.checkpoint import Checkpoint, Position, write_checkpoint
 
-CHARACTERS = "的一是不了好坏很书店房间服务差干净喜欢讨厌推荐再来送货快慢这那本家，。！？abcdefghij0123456789"
+CHARACTERS = (
+    "的一是不了好坏很书店房间服务差干净喜欢讨厌推荐再来送货快慢这那本家，。！？abcdefghij0123456789"
+)
+SPEC = ClassificationSpec(labels=("negative", "positive"))
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CHARACTERS, "good", "bad", "##s"]
 
 
@@ -45,3 +60,86 @@ def tiny_encoder(*, num_layers: int = 2, seed: int = 0) -> PretrainedEncoder:
         text_prefix="",
         source=f"tiny-{seed}",
     )
+
+
+GOOD, BAD = "好喜欢推荐干净快", "差坏讨厌慢"
+
+
+def tiny_rows(num_rows: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Texts of random characters with the label that their one telling character gives."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(num_rows):
+        label = "positive" if rng.random() < 0.5 else "negative"
+        telling = rng.choice(list(GOOD if label == "positive" else BAD))
+        noise = rng.choice(list(CHARACTERS[:10]), size=rng.integers(1, 12)).tolist()
+        noise.insert(int(rng.integers(0, len(noise) + 1)), str(telling))
+        rows.append(("".join(noise), label))
+    return rows
+
+
+def tiny_cache(path: Path, rows: list[tuple[str, str]]) -> FeatureCache:
+    """A feature cache of rows, made without Ray."""
+    tokenizer = TextTokenizer(tiny_encoder().tokenizer, max_tokens=32)
+    tokens = tokenizer.encode([text for text, _ in rows])
+    family = family_of(SPEC)
+    labels = np.concatenate([family.label_of(label) for _, label in rows])
+    table = pa.table(
+        {
+            "file": np.zeros(len(rows), np.int32),
+            "row": np.arange(len(rows)),
+            "input_ids": [row.input_ids for row in tokens],
+            "token_type_ids": [row.token_type_ids for row in tokens],
+            "is_truncated": [row.is_truncated for row in tokens],
+            "label": pa.FixedSizeListArray.from_arrays(pa.array(labels), 1),
+        }
+    )
+    writer = CacheWriter(
+        path, digest="tiny", file_names=["tiny"], labels=SPEC.labels, label_width=1
+    )
+    with writer:
+        writer.write(table)
+        return writer.finish()
+
+
+def export_tiny_classifier(target: Path) -> Path:
+    """Export a classifier with random weights from a checkpoint, as a run does."""
+    import paddle
+
+    from ernie_ray.models.encoder import load_weights, read_weights
+    from ernie_ray.models.text_network import TextNetwork
+
+    pretrained = tiny_encoder()
+    paddle.seed(3)
+    network = TextNetwork(pretrained.config, pooling=pretrained.pooling, task=SPEC)
+    load_weights(network.encoder, pretrained.weights)
+    with TemporaryDirectory() as name:
+        start, checkpoint = Path(name) / "start", Path(name) / "checkpoint"
+        start.mkdir()
+        checkpoint.mkdir()
+        spec = StartSpec(
+            task=SPEC,
+            network=pretrained.config,
+            pooling=pretrained.pooling,
+            normalize=True,
+            text_prefix="",
+            max_tokens=32,
+            pretrained=pretrained.source,
+        )
+        write_start(start, spec, pretrained)
+        state = Checkpoint(
+            position=Position(epoch=1, step=5),
+            weights=read_weights(network),
+            optimizer={},
+            metrics={"accuracy": 0.5},
+        )
+        write_checkpoint(checkpoint, state)
+        label = ExportLabel("tiny", Lineage(run="tiny-run"))
+        export_checkpoint(checkpoint, start, target, label, storage=Storage())
+    return target
+
+
+def export_tiny_embedding(target: Path) -> Path:
+    """Export the pretrained encoder as it is."""
+    export_pretrained(tiny_encoder(), target, "tiny-vectors", max_tokens=32, storage=Storage())
+    return target

@@ -168,4 +168,3 @@ def process_group() -> Iterator[None]:
         yield
     finally:
         paddle.distributed.destroy_process_group()
-

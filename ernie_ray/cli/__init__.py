@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import os
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -48,7 +51,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ernie-ray")
 def group() -> None:
-    """Fine-tune an ERNIE encoder on Ray, and serve its vectors and scores.
+    r"""Fine-tune an ERNIE encoder on Ray, and serve its vectors and scores.
 
     \b
     Examples:
@@ -60,6 +63,10 @@ def group() -> None:
 
 def main() -> None:
     """Run a command; an error that the user can mend is one line, without a traceback."""
+    # Libraries' remarks on their own insides: useless to a reader, and in front of the answer.
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    warnings.filterwarnings("ignore", module=r"paddle\.")
+    logging.getLogger("paddle2onnx").setLevel(logging.WARNING)
     try:
         exit_code: Any = group.main(prog_name="ernie-ray", standalone_mode=False)
     except ErnieRayError as error:

@@ -21,7 +21,7 @@ from ernie_ray.environment import cluster_environment, serve_environment
     "machine; json: one object.",
 )
 def command(form: str) -> None:
-    """Print the environment variables that Ray and Ray Serve must start with.
+    r"""Print the environment variables that Ray and Ray Serve must start with.
 
     Ray reads them when its processes start, so they must be set before `ray start` or `serve run`,
     the same on every node. Values that are set already are kept. `ernie-ray serve` sets them

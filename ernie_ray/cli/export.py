@@ -35,7 +35,7 @@ def command(
     name: str | None,
     storage: str | None,
 ) -> None:
-    """Export SOURCE, a run folder, to MODEL_DIR.
+    r"""Export SOURCE, a run folder, to MODEL_DIR.
 
     Graphs for Paddle and ONNX are written, loaded into every engine and compared with the
     checkpoint before MODEL_DIR appears.

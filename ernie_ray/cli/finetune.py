@@ -16,9 +16,7 @@ from ernie_ray.config import builtin_recipes, load_recipe
 @click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a setting."
 )
-@click.option(
-    "--output", metavar="RUN", help="Run folder.  [default: runs/ and the recipe's name]"
-)
+@click.option("--output", metavar="RUN", help="Run folder.  [default: runs/ and the recipe's name]")
 @click.option("--list", "list_recipes", is_flag=True, help="List the built-in recipes.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @click.option("--verbose", is_flag=True, help="Show Ray's log and what workers print.")
@@ -34,7 +32,7 @@ def command(
     storage: str | None,
     address: str | None,
 ) -> None:
-    """Fine-tune by RECIPE, a built-in name or a TOML file.
+    r"""Fine-tune by RECIPE, a built-in name or a TOML file.
 
     Reads and tokenizes the rows, trains on Ray, keeps the best checkpoint, exports it as a model
     directory and measures that on the test rows. The same command again goes on where an

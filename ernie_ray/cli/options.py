@@ -6,7 +6,9 @@ The only place besides ``ray_session`` that reads the environment.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,6 +29,50 @@ address_option = click.option(
 )
 
 
+bad_rows_option = click.option(
+    "--bad-rows",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    show_default=True,
+    help="Stop at a row that does not fit, or skip and list it.",
+)
+_SHOWN_SKIPPED = 20
+
+
+def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name the columns of the texts."""
+    pair = click.option(
+        "--text-pair-column", metavar="NAME", help="Column of a second text, for pairs."
+    )
+    text = click.option(
+        "--text-column",
+        metavar="NAME",
+        default="text",
+        show_default=True,
+        help="Column of the text.",
+    )
+    return text(pair(command))
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose how a model directory is run."""
+    precision = click.option(
+        "--precision",
+        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        default="auto",
+        show_default=True,
+        help="Number format of the network.",
+    )
+    engine = click.option(
+        "--engine",
+        type=click.Choice(["auto", "openvino", "onnxruntime", "paddle"]),
+        default="auto",
+        show_default=True,
+        help="What runs the network.",
+    )
+    return engine(precision(command))
+
+
 def open_storage(root: str | None) -> Storage:
     """Make the storage of a command from the value of ``--storage``.
 
@@ -39,3 +85,14 @@ def open_storage(root: str | None) -> Storage:
         in_job=is_submitted_job(os.environ),
         download_dir=Path(cache) / "downloads" if cache else None,
     )
+
+
+def show_skipped(num_skipped: int, skipped: Sequence[str]) -> None:
+    """List on stderr which bad rows were passed over."""
+    if not num_skipped:
+        return
+    click.secho(f"skipped {num_skipped} bad rows:", fg="yellow", err=True)
+    for line in skipped[:_SHOWN_SKIPPED]:
+        click.echo(f"  {line}", err=True)
+    if num_skipped > _SHOWN_SKIPPED:
+        click.echo(f"  and {num_skipped - _SHOWN_SKIPPED} more", err=True)

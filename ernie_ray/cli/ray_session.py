@@ -5,6 +5,7 @@ Does not know what runs on it.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import secrets
@@ -62,8 +63,8 @@ def connect(
 
 
 def _quiet_ray_data() -> None:
-    import ray.data  # it sets its loggers up here, and would undo an earlier change
-
+    # Importing it sets its loggers up, and would undo an earlier change.
+    importlib.import_module("ray.data")
     # Its log file keeps everything; only the terminal is for the command's own output.
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):

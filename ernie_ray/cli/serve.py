@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,17 @@ import click
 from ernie_ray.cli.options import address_option
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.environment import serve_environment, this_machine
-from ernie_ray.errors import ConfigError
+from ernie_ray.errors import ConfigError, ErnieRayError
 from ernie_ray.modeldir import Manifest, open_model_dir
 from ernie_ray.serving.args import ModelArgs, ServiceArgs
 from ernie_ray.serving.haproxy import end_haproxies
 
 _APP = "ernie-ray"
+_SIDE_PORTS = (
+    "RAY_SERVE_HAPROXY_STATS_PORT",
+    "RAY_SERVE_HAPROXY_METRICS_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class _Plan:
 @address_option
 @click.option("--verbose", is_flag=True, help="Show the logs of Ray, Serve and the replicas.")
 def command(model_dirs: tuple[str, ...], name: tuple[str, ...], **options: Any) -> None:
-    """Serve model directories: vectors and scores over HTTP, until Ctrl-C.
+    r"""Serve model directories: vectors and scores over HTTP, until Ctrl-C.
 
     Starts a Ray of its own with HAProxy in front, unless an address is given. Nothing is left
     running afterwards. Requests that name no model are answered by the first.
@@ -69,26 +75,33 @@ def command(model_dirs: tuple[str, ...], name: tuple[str, ...], **options: Any) 
         _refuse_busy_port(plan.host, plan.port)
     for variable, value in _environment().items():
         os.environ.setdefault(variable, value)
-    stop = _stop_on_signals()
-    with connect(plan.address, num_cpus=_num_cpus(plan), verbose=plan.verbose):
-        _serve_until(stop, plan)
+    own_nodes: list[str] = []
+    try:
+        with connect(
+            plan.address,
+            num_cpus=plan.num_replicas * plan.num_cpus_per_replica,
+            verbose=plan.verbose,
+        ):
+            if plan.address is None:
+                own_nodes = _node_ids()
+            _serve_until_stopped(plan)
+    finally:
+        end_haproxies(own_nodes)
 
 
-def _make_plan(
-    model_dirs: Sequence[str], names: Sequence[str], options: dict[str, Any]
-) -> _Plan:
+def _make_plan(model_dirs: Sequence[str], names: Sequence[str], options: dict[str, Any]) -> _Plan:
     if names and len(names) != len(model_dirs):
         raise ConfigError(
             f"{len(names)} names for {len(model_dirs)} model directories; give --name once for "
             "each or not at all"
         )
-    # Opened here so that a wrong folder is one clear line, not a replica that fails again and again.
+    # Opened here so that a wrong folder is one clear line, not a replica that fails over and over.
     manifests = [open_model_dir(path).manifest for path in model_dirs]
     shown = list(names) or [manifest.name for manifest in manifests]
     if len(set(shown)) < len(shown):
         raise ConfigError(f"models share a name ({', '.join(shown)}); give each a --name")
     num_replicas = options["num_replicas"]
-    num_cpus = options["num_cpus"] or max(1, _usable_cpus() // num_replicas)
+    num_cpus = options["num_cpus"] or max(1, this_machine().num_cpus // num_replicas)
     models = tuple(
         ModelArgs(
             dir=str(Path(path).resolve()),
@@ -110,8 +123,7 @@ def _make_plan(
     )
 
 
-def _serve_until(stop: threading.Event, plan: _Plan) -> None:
-    import ray
+def _serve_until_stopped(plan: _Plan) -> None:
     from ray import serve
     from ray.serve.config import HTTPOptions
     from ray.serve.schema import LoggingConfig
@@ -121,7 +133,6 @@ def _serve_until(stop: threading.Event, plan: _Plan) -> None:
     quiet = not plan.verbose
     if quiet:
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    own_nodes = [] if plan.address else [node["NodeID"] for node in ray.nodes()]
     try:
         serve.start(
             http_options=HTTPOptions(host=plan.host, port=plan.port),
@@ -131,18 +142,38 @@ def _serve_until(stop: threading.Event, plan: _Plan) -> None:
             plan.args,
             num_replicas=plan.num_replicas,
             ray_actor_options={"num_cpus": plan.num_cpus_per_replica},
+            max_constructor_retry_count=1,
         )
-        serve.run(app, name=_APP, route_prefix="/")
+        _run(app)
+        stop = _stop_on_signals()  # until here Ctrl-C breaks the start off
         click.echo(_ready_lines(plan))
         stop.wait()
         click.echo("stopping ...")
     finally:
-        if plan.address is None:
-            serve.shutdown()
-            ray.shutdown()
-            end_haproxies(own_nodes)
-        else:
-            serve.delete(_APP)  # the cluster and its other applications are not ours
+        # Ends replicas gracefully. A cluster that we joined keeps Serve and its other applications;
+        # our own Ray ends right after this.
+        serve.delete(_APP)
+
+
+def _run(app: Any) -> None:
+    from ray import serve
+
+    try:
+        serve.run(app, name=_APP, route_prefix="/")
+    except RuntimeError as error:
+        deployments = serve.status().applications[_APP].deployments.values()
+        # The replica's traceback as text; its last line is the error itself.
+        reasons = [line for one in deployments for line in one.message.splitlines() if line.strip()]
+        raise ErnieRayError(
+            f"the service did not start: {reasons[-1].strip() if reasons else error} "
+            "(--verbose shows the replica's log)"
+        ) from error
+
+
+def _node_ids() -> list[str]:
+    import ray
+
+    return [node["NodeID"] for node in ray.nodes()]
 
 
 def _ready_lines(plan: _Plan) -> str:
@@ -152,7 +183,7 @@ def _ready_lines(plan: _Plan) -> str:
     names = ", ".join(str(model.name) for model in plan.args.models)
     return (
         f"serving {names} at {url} (Ctrl-C stops it); try:\n"
-        f"  curl -s {url}{route} -d '{{\"texts\": [\"hello\"]}}'"
+        f'  curl -s {url}{route} -d \'{{"texts": ["hello"]}}\''
     )
 
 
@@ -160,7 +191,7 @@ def _stop_on_signals() -> threading.Event:
     stop = threading.Event()
 
     def ask_to_stop(number: int, frame: object) -> None:
-        if stop.is_set():  # asked twice: do not wait for a start or stop that hangs
+        if stop.is_set():  # asked twice: do not wait for a stop that hangs
             raise KeyboardInterrupt
         stop.set()
 
@@ -170,11 +201,16 @@ def _stop_on_signals() -> threading.Event:
 
 
 def _environment() -> dict[str, str]:
-    # Several services may run on one machine, so that HAProxy's side ports are any free ones.
+    # Several services may run on one machine, so that Serve's side ports are any free ones.
     return {
         **serve_environment(),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
+        # Keeps every port of our own Ray on the loopback (so Ray names "no cluster of machines");
+        # without it replicas could not be reached if the service listens on 127.0.0.1 only.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        **{
+            name: str(port)
+            for name, port in zip(_SIDE_PORTS, _free_ports(len(_SIDE_PORTS)), strict=True)
+        },
         # Only one machine: no other proxy has to notice a replica's end before it goes.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
     }
@@ -191,15 +227,12 @@ def _refuse_busy_port(host: str, port: int) -> None:
             ) from error
 
 
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
-
-
-def _num_cpus(plan: _Plan) -> int:
-    return plan.num_replicas * plan.num_cpus_per_replica
-
-
-def _usable_cpus() -> int:
-    return this_machine().num_cpus
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:  # all open at once, so that no two are the same
+        probes = [
+            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            for _ in range(count)
+        ]
+        for probe in probes:
+            probe.bind(("", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]

@@ -71,6 +71,12 @@ class TrainingSection(_Section):
         16, gt=0, description="Rows a worker runs at once; the rest is accumulated."
     )
     learning_rate: float = Field(5e-5, gt=0, description="Peak of the schedule.")
+    head_learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Peak for the head, which starts from nothing; none: as the rest. Encoders "
+        "whose vectors differ little (E5) need 10 to 100 times the learning rate.",
+    )
     warmup_fraction: float = Field(0.1, ge=0, lt=1, description="Share of steps that warm up.")
     weight_decay: float = Field(0.01, ge=0, description="Of matrices; never of biases and norms.")
     clip_norm: float = Field(1.0, gt=0, description="Largest global norm of the gradient.")

@@ -79,6 +79,7 @@ def _install(distribution: Distribution, folder: Path) -> None:
 
 
 def _download(distribution: Distribution, target: Path, *, wanted_by: Path) -> Path:
+    # A warning, so that the pause is explained even where logging was never set up.
     # A source archive is prepared by its own setup.py while pip reads its metadata; the digest
     # fixes what runs.
     _log.warning("fetching %s %s (once)", distribution.name, distribution.version)

@@ -27,16 +27,15 @@ from ernie_ray.errors import (
     RequestTooLargeError,
     TextTooLongError,
 )
+from ernie_ray.inference.batch_run import RowResult, run_batch
 from ernie_ray.inference.grouping import BatchLimits, choose_batch
-from ernie_ray.inference.text_model import Outputs, TextModel
+from ernie_ray.inference.text_model import TextModel
 from ernie_ray.text.features import TokenIds
 from ernie_ray.text.tokenizer import Text
 
 # Handing work to a thread and back takes 0.1 ms, as long as cutting about this many characters.
 _MAX_CHARACTERS_IN_PLACE = 512
 _MAX_RETRY_AFTER_S = 60.0
-# Alone, too, failed: after this many in a row the engine is at fault, not a text.
-_MAX_SINGLE_FAILURES = 2
 
 
 @dataclass(frozen=True)
@@ -228,51 +227,6 @@ class Batcher:
     def _report_drained(self) -> None:
         if self._is_closing and not self._waiting and not self._num_running:
             self._drained.set()
-
-
-RowResult = tuple[NDArray[np.float32], NDArray[np.float32] | None] | InferenceError
-
-
-def run_batch(model: TextModel, rows: Sequence[TokenIds]) -> list[RowResult]:
-    """Run one batch; what fails is an error of its row only.
-
-    A batch holds texts of several clients, so that one bad text must not fail the others: after a
-    failure each row runs alone, until rows that fail alone show that the engine itself is broken.
-
-    Returns:
-        Per row its vector [H] and logits [C] (None without a head), or its error.
-    """
-    try:
-        return _split(model.forward(rows), len(rows))
-    except Exception as error:  # whatever the engine raises
-        if len(rows) == 1:
-            return [InferenceError(f"the engine failed: {error}")]
-    results: list[RowResult] = []
-    num_failures = 0
-    for row in rows:
-        if num_failures == _MAX_SINGLE_FAILURES:
-            results += [InferenceError("the engine fails on every text")] * (
-                len(rows) - len(results)
-            )
-            break
-        results += run_batch(model, [row])
-        num_failures = num_failures + 1 if isinstance(results[-1], InferenceError) else 0
-    return results
-
-
-def _split(outputs: Outputs, num_rows: int) -> list[RowResult]:
-    vectors, logits = outputs.vectors, outputs.logits
-    if len(vectors) != num_rows or (logits is not None and len(logits) != num_rows):
-        raise InferenceError(f"{len(vectors)} vectors for {num_rows} texts")
-    is_finite = np.asarray(np.isfinite(vectors).all(axis=1))
-    if logits is not None:
-        is_finite &= np.asarray(np.isfinite(logits).reshape(num_rows, -1).all(axis=1))
-    return [
-        (vectors[i], None if logits is None else logits[i])
-        if ok
-        else InferenceError("the model gave NaN or infinite values for this text")
-        for i, ok in enumerate(is_finite.tolist())
-    ]
 
 
 def _num_characters(text: Text) -> int:

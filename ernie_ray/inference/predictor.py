@@ -150,9 +150,7 @@ class Predictor:
         vectors = outputs.vectors
         if self.manifest.vector.normalize:
             vectors = normalize(vectors)
-        results = (
-            self.decode(outputs.logits) if outputs.logits is not None else [{} for _ in texts]
-        )
+        results = self.decode(outputs.logits) if outputs.logits is not None else [{} for _ in texts]
         return [
             Prediction(vector, result, row.is_truncated)
             for vector, result, row in zip(vectors, results, rows, strict=True)

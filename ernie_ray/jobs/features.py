@@ -23,12 +23,8 @@ import tokenizers
 from tqdm import tqdm
 
 from ernie_ray.errors import ConfigError, SourceError
-from ernie_ray.jobs.row_blocks import (
-    WORK_CPUS,
-    BadRowFilter,
-    blocks_in_order,
-    row_dataset,
-)
+from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, texts_of
+from ernie_ray.jobs.row_dataset import WORK_CPUS, blocks_in_order, row_dataset
 from ernie_ray.jobs.storage import Location
 from ernie_ray.modeldir import ClassificationSpec, TaskSpec
 from ernie_ray.tasks import family_of
@@ -36,7 +32,7 @@ from ernie_ray.text.cache import SUMMARY_FILE, FeatureCache
 from ernie_ray.text.cache_writer import CacheWriter
 from ernie_ray.text.row_files import DataFile, find_files
 from ernie_ray.text.rows import LABEL_SEPARATOR, OnBad, RowSchema
-from ernie_ray.text.tokenizer import Text, TextTokenizer
+from ernie_ray.text.tokenizer import TextTokenizer
 
 # Counts up when the same input would give another cache.
 _FORMAT = 1
@@ -73,12 +69,6 @@ class FeatureRequest:
         """Label names in the order of their encoding."""
         return self.task.labels if isinstance(self.task, ClassificationSpec) else ()
 
-    def checked_schema(self) -> RowSchema:
-        """Give the schema with the task's labels, so that unknown ones are found in reading."""
-        if self.schema.label is None or not isinstance(self.task, ClassificationSpec):
-            return self.schema
-        return replace(self.schema, labels=self.labels, is_multi_label=self.task.multi_label)
-
 
 def build_feature_cache(
     request: FeatureRequest, *, cache_dir: Path, show_progress: bool = False
@@ -103,7 +93,7 @@ def build_feature_cache(
     path = cache_dir / f"features-{digest[:16]}"
     if (path / SUMMARY_FILE).is_file():
         return FeatureCache.open(path)
-    dataset = row_dataset(files, request.checked_schema()).map_batches(
+    dataset = row_dataset(files, checked_schema(request.schema, request.task)).map_batches(
         _tokenize_block,
         batch_size=None,
         batch_format="pyarrow",
@@ -185,7 +175,7 @@ def _tokenize_block(
     is_good = pc.is_null(block["problem"])
     good = block.filter(is_good)
     tokens = _tokenizer(tokenizer_json, request.max_tokens, request.text_prefix).encode(
-        _texts_of(good)
+        texts_of(good)
     )
     columns = {
         "file": good["file"],
@@ -205,11 +195,6 @@ def _tokenize_block(
     return (
         pa.concat_tables([features, bad], promote_options="default") if bad.num_rows else features
     )
-
-
-def _texts_of(block: pa.Table) -> list[Text]:
-    texts, pairs = block["text"].to_pylist(), block["text_pair"].to_pylist()
-    return [text if pair is None else (text, pair) for text, pair in zip(texts, pairs, strict=True)]
 
 
 def _list_array(rows: Sequence[Sequence[int]], kind: pa.DataType) -> pa.ListArray:
@@ -245,7 +230,7 @@ def _digest(request: FeatureRequest, files: Sequence[DataFile], tokenizer_json: 
     parts = {
         "cache_format": _FORMAT,
         "files": contents,
-        "schema": asdict(request.checked_schema()),
+        "schema": asdict(checked_schema(request.schema, request.task)),
         "task": request.task.model_dump(mode="json"),
         "tokenizer": hashlib.sha256(tokenizer_json).hexdigest(),
         "max_tokens": request.max_tokens,

@@ -26,7 +26,7 @@ from ernie_ray.jobs import runs
 from ernie_ray.jobs.evaluate import evaluate
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint
 from ernie_ray.jobs.prepare import Prepared, prepare, row_schema
-from ernie_ray.jobs.progress import MetricsBuffer, watch
+from ernie_ray.jobs.progress import start_buffer, watch
 from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.jobs.train_worker import TrainWorkerArgs, train_worker
 from ernie_ray.modeldir import Lineage
@@ -118,7 +118,7 @@ def _train(
     if storage.exists(f"{run}/{runs.MODEL}"):
         return
     buffer_name = f"ernie-ray-metrics-{uuid.uuid4().hex[:12]}"
-    buffer = MetricsBuffer.options(name=buffer_name).remote()
+    buffer = start_buffer(buffer_name)
     args = TrainWorkerArgs(
         start=str(prepared.start),
         train_features=str(prepared.train),

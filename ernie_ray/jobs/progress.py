@@ -19,9 +19,8 @@ from tqdm import tqdm
 _POLL_INTERVAL_S = 0.5
 
 
-@ray.remote(num_cpus=0)
 class MetricsBuffer:
-    """Keeps lines until the driver takes them; lives and dies with the driver."""
+    """Keeps lines until the driver takes them; an actor that lives and dies with the driver."""
 
     def __init__(self) -> None:
         self._lines: list[dict[str, float]] = []
@@ -34,6 +33,11 @@ class MetricsBuffer:
         """Give the lines kept so far, and forget them."""
         lines, self._lines = self._lines, []
         return lines
+
+
+def start_buffer(name: str) -> Any:
+    """Start a ``MetricsBuffer`` as a named actor; gives its handle."""
+    return ray.remote(num_cpus=0)(MetricsBuffer).options(name=name).remote()
 
 
 class MetricsFile:

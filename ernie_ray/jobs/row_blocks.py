@@ -1,31 +1,23 @@
-"""Rows as a Ray Data set: read and checked by tasks, and handed to the driver in input order.
+"""Rows as Arrow tables, the form in which they pass between processes.
 
-A bad row travels as a row with its problem in words, so that the driver meets the first one of the
-input first, whatever task was quicker. Knows neither tokenizers nor models.
+A bad row travels as a row with its problem in words, so that whoever collects the blocks meets the
+first one of the input first, whatever task was quicker. Knows neither Ray nor models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray.data
 
-from ernie_ray.errors import DataError, ErnieRayError
+from ernie_ray.errors import DataError
+from ernie_ray.modeldir import ClassificationSpec, TaskSpec
 from ernie_ray.text.row_files import DataFile
 from ernie_ray.text.rows import MAX_LISTED, BadRow, OnBad, Row, RowSchema, check_rows
+from ernie_ray.text.tokenizer import Text
 
-# Reading costs far less than what follows, and a reader that waits must leave a CPU for it: the
-# two fit into one CPU together.
-READ_CPUS = 0.1
-WORK_CPUS = 0.9
-# Text per block: small enough that one file keeps several workers busy, large enough that tens of
-# milliseconds of scheduling per block do not count.
-_BLOCK_BYTES = 1 << 20
 _ROWS_PER_YIELD = 1024
 
 ROW_COLUMNS = pa.schema(
@@ -43,25 +35,11 @@ ROW_COLUMNS = pa.schema(
 are; ``is_fatal`` means that the file could not be read further."""
 
 
-def row_dataset(files: Sequence[DataFile], schema: RowSchema) -> ray.data.Dataset:
-    """Describe the reading of files, with columns ``ROW_COLUMNS``; nothing runs yet.
-
-    Args:
-        files: One reading task each.
-        schema: What rows must hold.
-    """
-    sources = [{"file": i} for i in range(len(files))]
-    dataset = ray.data.from_items(sources, override_num_blocks=len(sources))
-    dataset.context.execution_options.preserve_order = True
-    dataset.context.target_max_block_size = _BLOCK_BYTES
-    dataset.context.enable_progress_bars = False
-    return dataset.map_batches(
-        read_blocks,
-        batch_size=1,
-        batch_format="pyarrow",
-        fn_kwargs={"files": tuple(files), "schema": schema},
-        num_cpus=READ_CPUS,
-    )
+def checked_schema(schema: RowSchema, task: TaskSpec) -> RowSchema:
+    """Give a schema the labels of a task, so that unknown ones are found in reading."""
+    if schema.label is None or not isinstance(task, ClassificationSpec):
+        return schema
+    return replace(schema, labels=task.labels, is_multi_label=task.multi_label)
 
 
 def read_blocks(
@@ -86,6 +64,12 @@ def _record(number: int, row: Row | BadRow) -> dict[str, object]:
     if isinstance(row, BadRow):
         return record | {"problem": str(row)}
     return record | {"text": row.text, "text_pair": row.text_pair, "label": row.label}
+
+
+def texts_of(block: pa.Table) -> list[Text]:
+    """List the texts or pairs of a block's rows, none of which may be bad."""
+    texts, pairs = block["text"].to_pylist(), block["text_pair"].to_pylist()
+    return [text if pair is None else (text, pair) for text, pair in zip(texts, pairs, strict=True)]
 
 
 @dataclass
@@ -131,35 +115,3 @@ class BadRowFilter:
             raise DataError(
                 f"none of {self.num_skipped} rows can be used; the first: {self.skipped[0]}"
             )
-
-
-def blocks_in_order(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
-    """Run a data set and hand its blocks to the driver in input order.
-
-    Raises:
-        ErnieRayError: As a task raised it, without Ray's wrapping.
-    """
-    with plain_errors():
-        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Raise the library's own errors as they were in the task; Ray wraps them in its own."""
-    try:
-        yield
-    except Exception as error:
-        own = _own_error(error)
-        if own is None or own is error:
-            raise
-        raise own from None
-
-
-def _own_error(error: BaseException | None) -> ErnieRayError | None:
-    seen: list[Any] = []
-    while error is not None and error not in seen:
-        if isinstance(error, ErnieRayError) and not hasattr(error, "as_instanceof_cause"):
-            return error
-        seen.append(error)
-        error = getattr(error, "cause", None) or error.__cause__ or error.__context__
-    return None

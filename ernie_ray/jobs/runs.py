@@ -1,12 +1,12 @@
 """The run folder: what one fine-tuning run leaves, and where.
 
-    recipe.json        the resolved recipe
-    start/             pretrained encoder, tokenizer and task, as the workers read them
-    features/          tokenized rows
-    train/             Ray Train's folder: checkpoints
-    metrics.jsonl      one line of training metrics per interval, one per evaluation
-    model/             the exported model directory
-    result.json        what the run came to
+recipe.json        the resolved recipe
+start/             pretrained encoder, tokenizer and task, as the workers read them
+features/          tokenized rows
+train/             Ray Train's folder: checkpoints
+metrics.jsonl      one line of training metrics per interval, one per evaluation
+model/             the exported model directory
+result.json        what the run came to
 """
 
 from __future__ import annotations

@@ -152,8 +152,10 @@ class Storage:
         return location
 
     def _download(self, system: Any, path: str, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
         partial = _beside(target)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        if system.get_file_info(path).type == pyarrow.fs.FileType.Directory:
+            partial.mkdir()
         try:
             pyarrow.fs.copy_files(
                 path,
@@ -161,7 +163,9 @@ class Storage:
                 source_filesystem=system,
                 destination_filesystem=pyarrow.fs.LocalFileSystem(),
             )
-            _rename(partial, target)
+            # Another process may have been quicker; its copy is the same.
+            if not target.exists():
+                _rename(partial, target)
         finally:
             _remove(partial)
 

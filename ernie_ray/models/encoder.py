@@ -73,9 +73,7 @@ class SelfAttention(nn.Layer):
         scores_BNTT = paddle.matmul(query_BNTD, key_BNTD, transpose_y=True) + mask_score
         weights_BNTT = self.dropout(functional.softmax(scores_BNTT))
         context_BTND = paddle.transpose(paddle.matmul(weights_BNTT, value_BNTD), [0, 2, 1, 3])
-        return self.output(
-            paddle.reshape(context_BTND, [0, 0, self._num_heads * self._head_size])
-        )
+        return self.output(paddle.reshape(context_BTND, [0, 0, self._num_heads * self._head_size]))
 
     def _split_heads(self, states_BTH: paddle.Tensor) -> paddle.Tensor:
         # 0 copies a dimension, which keeps the exported graph free of fixed shapes.

@@ -78,6 +78,16 @@ class TextService:
         else:
             await send({"type": "websocket.close", "code": 1003})
 
+    async def check_models(self) -> None:
+        """Run a real forward through every model, past its queue.
+
+        Raises:
+            Exception: Whatever an engine that no longer works raises.
+        """
+        for served in self._catalog:
+            rows = await asyncio.to_thread(served.model.tokenize, ["health"])
+            await asyncio.to_thread(served.model.forward, rows)
+
     async def close(self) -> None:
         """Refuse new work and finish what is inside."""
         self._is_closing = True

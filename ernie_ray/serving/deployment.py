@@ -23,27 +23,32 @@ from ernie_ray.serving.served_model import ServedModel
 
 logger = logging.getLogger("ray.serve")
 
-# Our own queue refuses by tokens; Serve must not hold requests back before it (its default is 5).
-_MAX_ONGOING_REQUESTS = 10_000
+# What a Serve YAML that names this deployment may override.
+DEPLOYMENT = "TextModels"
+_DEFAULTS = {
+    "name": DEPLOYMENT,
+    # Our own queue refuses by tokens; Serve must not hold requests back before it (by default 5).
+    "max_ongoing_requests": 10_000,
+    "graceful_shutdown_timeout_s": 35,
+    "max_constructor_retry_count": 2,  # a damaged model stays damaged; the default is 20
+    "ray_actor_options": {"num_cpus": 1},
+}
 
 
-@serve.deployment(
-    name="TextModels",
-    max_ongoing_requests=_MAX_ONGOING_REQUESTS,
-    health_check_period_s=10,
-    health_check_timeout_s=30,
-    graceful_shutdown_timeout_s=35,
-    ray_actor_options={"num_cpus": 1},
-)
-@serve.ingress()  # type: ignore[untyped-decorator]
-class TextModels:
+class TextModelReplica:
     """One replica: every model of the service, each with its own queue."""
 
-    async def __init__(self, args: ServiceArgs) -> None:
-        """Load the models; blocks neither health checks nor other models' loading.
+    def __init__(self, args: ServiceArgs) -> None:
+        """Remember what to load; Serve asks for the application next.
 
         Args:
             args: Models and limits.
+        """
+        self._args = args
+        self._service: TextService | None = None
+
+    async def __serve_build_asgi_app__(self) -> TextService:
+        """Load the models; the replica takes requests only after this.
 
         Raises:
             ModelDirError: A model directory is damaged or fails its parity check.
@@ -54,27 +59,22 @@ class TextModels:
             ServedModel(
                 await asyncio.to_thread(load_model, model, max(1, int(num_cpus))),
                 name=model.name,
-                limits=args.limits,
+                limits=self._args.limits,
                 batching=model.batching,
             )
-            for model in args.models
+            for model in self._args.models
         ]
-        self._catalog = Catalog(models)
-        self._service = TextService(self._catalog, args.limits)
-
-    def __serve_build_asgi_app__(self) -> TextService:
-        """The application that Serve calls for each request."""
+        self._service = TextService(Catalog(models), self._args.limits)
         return self._service
 
     async def check_health(self) -> None:
         """Run a real forward through every model; Serve replaces the replica if one raises."""
-        for model in self._catalog:
-            rows = await asyncio.to_thread(model.model.tokenize, ["health"])
-            await asyncio.to_thread(model.model.forward, rows)
+        if self._service is not None:
+            await self._service.check_models()
 
     async def __del__(self) -> None:
         """Finish what is inside before the replica goes."""
-        if hasattr(self, "_service"):
+        if self._service is not None:
             await self._service.close()
 
 
@@ -101,10 +101,10 @@ def build_app(args: ServiceArgs, **options: Any) -> serve.Application:
 
     Args:
         args: Models and limits.
-        **options: Options of ``serve.deployment``, such as ``num_replicas``.
+        **options: Options of ``serve.deployment`` that replace the defaults here.
     """
-    deployment = TextModels.options(**options) if options else TextModels
-    return deployment.bind(args)
+    settings: dict[str, Any] = {**_DEFAULTS, **options}
+    return serve.deployment(**settings)(serve.ingress()(TextModelReplica)).bind(args)
 
 
 def _warn_of_missing_switches() -> None:

@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -27,26 +28,31 @@ def haproxy_pids(node_ids: Iterable[str]) -> list[int]:
     ]
 
 
-def end_haproxies(node_ids: Iterable[str], *, grace_s: float = 2.0) -> list[int]:
+def end_haproxies(node_ids: Iterable[str], *, grace_s: float = 5.0) -> list[int]:
     """End the HAProxies of these nodes that are still there.
 
     Args:
         node_ids: Nodes that this process started, and has stopped.
-        grace_s: Seconds to end by itself; then each is killed by its pid.
+        grace_s: Seconds from asking one to end until it is killed.
 
     Returns:
-        The pids that had to be killed.
+        The pids that were ended, each by its own number.
     """
     node_ids = list(node_ids)
+    found = haproxy_pids(node_ids)
+    _send(found, signal.SIGTERM)
     deadline_s = time.monotonic() + grace_s
     while (left := haproxy_pids(node_ids)) and time.monotonic() < deadline_s:
         time.sleep(0.05)
-    for pid in left:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:  # it went meanwhile
-            continue
-    return left
+    _send(left, signal.SIGKILL)
+    return found
+
+
+def _send(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        # It may have ended meanwhile.
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _command_line(folder: Path) -> bytes:

@@ -50,9 +50,7 @@ class Classification:
             return [self._multi_result(row) for row in sigmoid(logits)]
         return [self._single_result(row) for row in softmax(logits)]
 
-    def metrics(
-        self, logits: NDArray[np.float32], labels: NDArray[np.float32]
-    ) -> dict[str, float]:
+    def metrics(self, logits: NDArray[np.float32], labels: NDArray[np.float32]) -> dict[str, float]:
         """Accuracy and F1 of logits [N, C] against encoded labels [N, label_width].
 
         Multi-label accuracy counts rows whose labels are all right. A class that neither the

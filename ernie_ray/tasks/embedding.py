@@ -29,8 +29,6 @@ class Embedding:
         """Give an empty result per row."""
         return [{} for _ in range(len(logits))]
 
-    def metrics(
-        self, logits: NDArray[np.float32], labels: NDArray[np.float32]
-    ) -> dict[str, float]:
+    def metrics(self, logits: NDArray[np.float32], labels: NDArray[np.float32]) -> dict[str, float]:
         """Give no metrics."""
         return {}

@@ -38,9 +38,7 @@ class TaskFamily(Protocol):
     def decode(self, logits: NDArray[np.float32]) -> list[dict[str, Any]]:
         """Turn logits [rows, outputs] into one JSON-able result per row."""
 
-    def metrics(
-        self, logits: NDArray[np.float32], labels: NDArray[np.float32]
-    ) -> dict[str, float]:
+    def metrics(self, logits: NDArray[np.float32], labels: NDArray[np.float32]) -> dict[str, float]:
         """Measure logits [rows, outputs] against labels [rows, label_width]."""
 
 

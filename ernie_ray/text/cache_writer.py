@@ -89,7 +89,7 @@ class CacheWriter:
         self._num_tokens += pc.sum(pc.list_value_length(rows["input_ids"])).as_py()
         self._num_truncated += pc.sum(rows["is_truncated"]).as_py()
         self.num_rows += rows.num_rows
-        self._writer.write_table(rows)
+        self._writer.write_table(rows.combine_chunks())
 
     def finish(self, *, num_skipped: int = 0, skipped: Sequence[str] = ()) -> FeatureCache:
         """Complete the cache and put it in place.

@@ -24,6 +24,10 @@ from ernie_ray.text.vocabulary import METASPACE, read_vocab
 _BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _XLM_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
+# Under this name fairseq's models carry pieces whose ids the model shifts.
+_XLM_MODEL_FILE = "sentencepiece.bpe.model"
+_NUM_OWN_SPECIALS = 3  # <unk>, <s>, </s> of the SentencePiece file
+
 # What ERNIE Tiny calls a word of Latin letters or digits; all else it cuts by dictionary.
 _LATIN_WORD_START = Regex(r"(?<![a-z0-9])(?=[a-z0-9])")
 
@@ -70,6 +74,8 @@ def tokenizer_from_folder(folder: Path, cut: WordCut) -> tokenizers.Tokenizer:
     options = _read_options(folder / "tokenizer_config.json")
     vocab_file = folder / "vocab.txt"
     models = sorted([*folder.glob("*.model"), *folder.glob("subword/*.model")])
+    if models and models[0].name == _XLM_MODEL_FILE:
+        return _xlm_tokenizer_of(read_sentencepiece(models[0]))
     if models:
         vocab = read_vocab(vocab_file) if vocab_file.is_file() else None
         return sentencepiece_tokenizer(read_sentencepiece(models[0]), vocab)
@@ -205,6 +211,12 @@ def xlm_unigram_tokenizer(
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     _add_xlm_specials(tokenizer, {piece: i for i, piece in enumerate(pieces)})
     return tokenizer
+
+
+def _xlm_tokenizer_of(model: PieceModel) -> tokenizers.Tokenizer:
+    own, scores = model.pieces[_NUM_OWN_SPECIALS:], model.scores[_NUM_OWN_SPECIALS:]
+    pieces = [*_XLM_SPECIALS[:-1], *own, _XLM_SPECIALS[-1]]
+    return xlm_unigram_tokenizer(pieces, [0.0] * 4 + [*scores, 0.0], pieces.index("<unk>"))
 
 
 def _pieces_in_vocab_order(model: PieceModel, vocab: Sequence[str]) -> list[tuple[str, float]]:

@@ -47,9 +47,11 @@ def read_vocab(path: Path) -> list[str]:
     """Read a ``vocab.txt``: one piece a line, its line number is its id.
 
     Lines may be ``piece<TAB>id``, as in the ERNIE archives; what follows the tab is not needed.
+    Where a piece stands twice (ERNIE 3.0 has ``$`` twice), its last line counts, as in the
+    originals' loaders; the first becomes a piece that no text matches.
 
     Raises:
-        SourceError: The file is missing, not UTF-8, or names a piece twice.
+        SourceError: The file is missing or not UTF-8.
     """
     try:
         # Not splitlines(): some vocabularies hold pieces such as U+2028.
@@ -57,11 +59,9 @@ def read_vocab(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: not a vocabulary: {error}") from error
     pieces = [line.split("\t")[0] for line in lines]
-    if len(set(pieces)) != len(pieces):
-        seen: set[str] = set()
-        twice = sorted({p for p in pieces if p in seen or seen.add(p)})[:5]  # type: ignore[func-returns-value]
-        raise SourceError(f"{path}: pieces stand twice, e.g. {twice}")
-    return pieces
+    last_line = {piece: i for i, piece in enumerate(pieces)}
+    # Words are cut at white space, so none holds a space.
+    return [p if last_line[p] == i else f"{p} {i}" for i, p in enumerate(pieces)]
 
 
 def trim_tokenizer(tokenizer: tokenizers.Tokenizer, texts: Iterable[str]) -> TrimmedTokenizer:

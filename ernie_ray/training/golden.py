@@ -31,7 +31,9 @@ GOLDEN_TEXTS = (
 )
 
 
-def golden_texts(network: TextNetwork, tokenizer: TextTokenizer, pad_token_id: int) -> list[GoldenText]:
+def golden_texts(
+    network: TextNetwork, tokenizer: TextTokenizer, pad_token_id: int
+) -> list[GoldenText]:
     """Run the golden texts through the network itself (Paddle, fp32)."""
     rows = tokenizer.encode(GOLDEN_TEXTS)
     batch = pad_batch(rows, pad_token_id=pad_token_id)

@@ -6,6 +6,10 @@ of checkpoints, manifests or engines.
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -65,15 +69,16 @@ def write_graphs(network: TextNetwork, folder: Path) -> None:
         full_graph=True,
     )
     paddle.jit.save(static, str(folder / PADDLE_GRAPH.removesuffix(".json")))
-    paddle2onnx.export(
-        str(folder / PADDLE_GRAPH),
-        str(folder / PADDLE_WEIGHTS),
-        str(folder / ONNX_GRAPH),
-        opset_version=_ONNX_OPSET,
-        auto_upgrade_opset=False,
-        # Its default optimizer installs packages over the network while it runs.
-        optimize_tool="none",
-    )
+    with _silent_native_output():
+        paddle2onnx.export(
+            str(folder / PADDLE_GRAPH),
+            str(folder / PADDLE_WEIGHTS),
+            str(folder / ONNX_GRAPH),
+            opset_version=_ONNX_OPSET,
+            auto_upgrade_opset=False,
+            # Its default optimizer installs packages over the network while it runs.
+            optimize_tool="none",
+        )
     model = onnx.load(str(folder / ONNX_GRAPH))
     results = result_names(network)
     _rename_outputs(model.graph, results + layer_names(network))
@@ -81,6 +86,20 @@ def write_graphs(network: TextNetwork, folder: Path) -> None:
     _drop_unused_constants(model.graph)
     onnx.checker.check_model(model)
     onnx.save(model, str(folder / ONNX_GRAPH))
+
+
+@contextmanager
+def _silent_native_output() -> Iterator[None]:
+    """Drop what C++ code prints to stdout, which is for the command's own results."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _rename_outputs(graph: onnx.GraphProto, names: tuple[str, ...]) -> None:

@@ -17,7 +17,8 @@ from ernie_ray.errors import CheckpointError
 class LinearSchedule:
     """Learning rate that rises to its peak and falls linearly to 0.
 
-    The kit's schedule (``demo/finetune_classifier.py``): min(step / warm, (max - step) / (max - warm)).
+    The kit's schedule (``demo/finetune_classifier.py``):
+    min(step / warm, (max - step) / (max - warm)).
     """
 
     peak: float
@@ -47,6 +48,11 @@ class AdamW:
         self._parameters = {
             name: p for name, p in network.named_parameters() if not p.stop_gradient
         }
+        if settings.head_learning_rate is not None:
+            for name, parameter in self._parameters.items():
+                if name.startswith("head."):
+                    ratio = settings.head_learning_rate / settings.learning_rate
+                    parameter.optimize_attr["learning_rate"] = ratio
         decayed = {p.name for p in self._parameters.values() if len(p.shape) > 1}
         self._optimizer = paddle.optimizer.AdamW(
             learning_rate=settings.learning_rate,

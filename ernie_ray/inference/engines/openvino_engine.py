@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the default there, in bf16 where the CPU multiplies it natively."""
+"""OpenVINO on the CPU: the default there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from ernie_ray.inference.engines.cpu import cpu_precisions
 from ernie_ray.inference.engines.engine import EngineOptions, choose_precision
 from ernie_ray.modeldir import ModelDir
 from ernie_ray.modeldir.folder import ONNX_GRAPH
@@ -56,9 +57,7 @@ class OpenvinoEngine:
 def load(model_dir: ModelDir, options: EngineOptions) -> OpenvinoEngine:
     """Compile the ONNX graph for the CPU."""
     core = openvino.Core()
-    native = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    fastest_first = ["bf16", "fp32"] if "BF16" in native else ["fp32"]
-    precision = choose_precision(options.precision, fastest_first, model_dir)
+    precision = choose_precision(options.precision, cpu_precisions(), model_dir)
     model = core.read_model(str(model_dir.file(ONNX_GRAPH)))
     if options.extra_outputs:
         model.add_outputs(list(options.extra_outputs))

@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from paddle import inference
 
+from ernie_ray.inference.engines.cpu import cpu_precisions
 from ernie_ray.inference.engines.engine import EngineOptions, choose_precision
 from ernie_ray.modeldir import ModelDir
 from ernie_ray.modeldir.folder import PADDLE_GRAPH, PADDLE_WEIGHTS
 from ernie_ray.text.features import FeatureBatch
 
 _INITIAL_GPU_MEMORY_MB = 256
-_NUM_CACHED_SHAPES = 256
+# oneDNN keeps kernels for as many shapes; with more, memory grows by 0.1 MB for every new one.
+_NUM_CACHED_SHAPES = 10
 
 
 class PaddleEngine:
@@ -64,10 +66,7 @@ def load(model_dir: ModelDir, options: EngineOptions) -> PaddleEngine:
     import paddle
 
     has_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
-    if has_gpu:
-        fastest_first = ["fp16", "bf16", "fp32"]
-    else:
-        fastest_first = ["bf16", "fp32"] if paddle.base.core.supports_bfloat16() else ["fp32"]
+    fastest_first = ["fp16", "bf16", "fp32"] if has_gpu else cpu_precisions()
     precision = choose_precision(options.precision, fastest_first, model_dir)
     config = inference.Config(
         str(model_dir.file(PADDLE_GRAPH)), str(model_dir.file(PADDLE_WEIGHTS))

@@ -60,15 +60,17 @@ class _PickledType:
 
 
 class _PickledArray:
-    """Stands in for ``numpy.ndarray`` while its state is not known yet."""
+    """Stands in for ``numpy.ndarray``: empty when made, filled by its state."""
 
     def __init__(self, *_: Any) -> None:
         self.array: NDArray[Any] | None = None
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, dtype, is_fortran, data = state
-        raw = data.encode("latin1") if isinstance(data, str) else bytes(data)
-        flat = np.frombuffer(raw, dtype.as_dtype())
+        _, shape, pickled_type, is_fortran, data = state
+        dtype = pickled_type.as_dtype()
+        # Python 2 wrote bytes as str.
+        raw = data.encode("latin1") if isinstance(data, str) else data
+        flat = np.frombuffer(raw, dtype)
         self.array = flat.reshape(shape, order="F" if is_fortran else "C")
 
 
@@ -87,8 +89,12 @@ def _scalar(dtype: _PickledType, data: bytes) -> float:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    # Python 3 writes bytes this way in protocol 2.
+    # Python 3 writes bytes this way in protocol 2, and empty ones as a call of bytes().
     return text.encode("latin1" if encoding == "latin1" else "utf-8")
+
+
+def _empty_bytes() -> bytes:
+    return b""
 
 
 NUMPY_NAMES: dict[str, Any] = {
@@ -98,6 +104,8 @@ NUMPY_NAMES: dict[str, Any] = {
     "collections.OrderedDict": OrderedDict,
     "builtins.tuple": tuple,
     "__builtin__.tuple": tuple,
+    "builtins.bytes": _empty_bytes,
+    "__builtin__.bytes": _empty_bytes,
 } | {
     f"numpy.{core}.{name}": stand_in
     for core in ("core", "_core")

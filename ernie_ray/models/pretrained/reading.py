@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ernie_ray.errors import SourceError
@@ -138,7 +139,7 @@ def _read_model_dir(found: FoundSource) -> PretrainedEncoder:
     manifest = model_dir.manifest
     arrays = read_safetensors(model_dir.file(WEIGHTS))
     ours = {
-        name.removeprefix(ENCODER_PREFIX): array
+        name.removeprefix(ENCODER_PREFIX): array.astype(np.float32, copy=False)
         for name, array in arrays.items()
         if name.startswith(ENCODER_PREFIX)
     }

@@ -33,6 +33,7 @@ WEIGHT_FILES = (
     "saved_weights.pdparams",
 )
 _SMALL_FILES = ["*.json", "*.txt", "*.model", "*/config.json", "subword/*.model"]
+_HUB_TIMEOUT_S = 10
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -113,7 +114,9 @@ def _download(name: str) -> Path:
     import huggingface_hub
 
     try:
-        present = set(huggingface_hub.list_repo_files(name))
+        # Unlike the other calls this one does not retry for half a minute without a network.
+        info = huggingface_hub.HfApi().model_info(name, timeout=_HUB_TIMEOUT_S)
+        present = {file.rfilename for file in info.siblings or ()}
         weights = next((file for file in WEIGHT_FILES if file in present), None)
         if weights is None:
             raise SourceError(f"{name}: the hub has it, but without any of {WEIGHT_FILES}")

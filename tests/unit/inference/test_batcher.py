@@ -4,7 +4,6 @@ import time
 
 import numpy as np
 import pytest
-from fake_text_model import FakeTextModel, manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from ernie_ray.errors import (
 from ernie_ray.inference.batcher import Batcher
 from ernie_ray.inference.grouping import BatchLimits
 from ernie_ray.text.features import TokenIds
+from tests.fake_text_model import FakeTextModel, manifest
 
 
 def limits(**changes):

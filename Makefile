@@ -1,0 +1,50 @@
+# Every target installs what it needs into .venv. A fresh machine has Python 3.11, make and a C compiler.
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.installed
+SOURCES := ernie_ray serve_apps benchmarks tests
+
+.PHONY: setup fmt check test unit integration e2e tour soak bench lock
+
+setup: $(READY)  ## install the locked dependencies into .venv
+
+$(READY): requirements/dev.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+fmt: $(READY)  ## format the code
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+check: $(READY)  ## format, lint, types, layers, spelling
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+test: $(READY)  ## unit, integration and end-to-end tests
+	$(BIN)/python -m pytest -m "not soak"
+
+unit integration e2e: $(READY)  ## one kind of test
+	$(BIN)/python -m pytest -m "not soak" tests/$@
+
+tour: $(READY)  ## the main job, small: train, export, serve, ask
+	$(BIN)/ernie-ray tour
+
+soak: $(READY)  ## tests over 60 seconds
+	$(BIN)/python -m pytest -m soak
+
+bench: $(READY)  ## measurements; tables go to docs/results
+	$(BIN)/python -m benchmarks.engines
+
+lock:  ## write the lock again from pyproject.toml
+	test -x .venv/bin/uv || (test -x $(BIN)/python || $(PYTHON) -m venv .venv; $(BIN)/python -m pip install --quiet uv)
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
+		--extra cpu --extra dev pyproject.toml -o requirements/dev.lock
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
+		--extra cpu pyproject.toml -o requirements/cpu.lock
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
+		--extra gpu pyproject.toml -o requirements/gpu.lock

@@ -1,0 +1,159 @@
+"""Predictions as tables, and as lines of JSON or parquet on disk.
+
+Knows what the results of each task family look like; not how they were computed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Protocol, Self
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet
+
+from ernie_ray.inference.predictor import Prediction
+from ernie_ray.modeldir import ClassificationSpec, Manifest
+
+Format = Literal["jsonl", "parquet"]
+
+
+def prediction_schema(manifest: Manifest, *, has_pair: bool, has_vectors: bool) -> pa.Schema:
+    """Describe a prediction: ``id``, the text(s), the task's result, and the vector if wanted.
+
+    ``id`` is the row's position in the input from 0, bad rows counted too.
+    """
+    columns = [("id", pa.int64()), ("text", pa.string())]
+    if has_pair:
+        columns.append(("text_pair", pa.string()))
+    columns.append(("is_truncated", pa.bool_()))
+    if isinstance(manifest.task, ClassificationSpec):
+        scores = pa.struct([(label, pa.float32()) for label in manifest.task.labels])
+        if manifest.task.multi_label:
+            columns.append(("labels", pa.list_(pa.string())))
+        else:
+            columns += [("label", pa.string()), ("score", pa.float32())]
+        columns.append(("scores", scores))
+    if has_vectors:
+        columns.append(("vector", pa.list_(pa.float32(), manifest.vector.size)))
+    return pa.schema(columns)
+
+
+def prediction_table(
+    rows: pa.Table, predictions: Sequence[Prediction], schema: pa.Schema
+) -> pa.Table:
+    """Put rows and what was predicted for them side by side.
+
+    Args:
+        rows: Good rows with the columns ``file``, ``row``, ``text``, ``text_pair``, ``problem``
+            and ``is_fatal``.
+        predictions: One per row.
+        schema: As from ``prediction_schema``.
+
+    Returns:
+        The columns of ``schema`` except ``id``, and those that the collector of blocks needs.
+    """
+    columns: dict[str, Any] = {
+        name: rows[name] for name in ("file", "row", "problem", "is_fatal", "text")
+    }
+    if "text_pair" in schema.names:
+        columns["text_pair"] = rows["text_pair"]
+    columns["is_truncated"] = pa.array([p.is_truncated for p in predictions], pa.bool_())
+    for name in ("label", "labels", "score", "scores"):
+        if name in schema.names:
+            kind = schema.field(name).type
+            columns[name] = pa.array([p.result[name] for p in predictions], kind)
+    if "vector" in schema.names:
+        size = schema.field("vector").type.list_size
+        flat = np.concatenate([np.empty(0, np.float32), *(p.vector for p in predictions)])
+        columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), size)
+    return pa.table(columns)
+
+
+class PredictionWriter(Protocol):
+    """Takes tables of one schema, in order."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows."""
+
+
+def open_writer(path: Path | None, kind: Format, schema: pa.Schema) -> PredictionWriter:
+    """Open a file for predictions; None: lines of JSON on standard output."""
+    if path is None:
+        return _JsonLines(sys.stdout.buffer, closes=False)
+    if kind == "jsonl":
+        return _JsonLines(path.open("wb"), closes=True)
+    return _Parquet(path, schema)
+
+
+class _Closing:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        raise NotImplementedError
+
+
+class _JsonLines(_Closing):
+    def __init__(self, stream: BinaryIO, *, closes: bool) -> None:
+        self._stream = stream
+        self._closes = closes
+
+    def write(self, table: pa.Table) -> None:
+        columns = {name: _json_values(table[name].combine_chunks()) for name in table.column_names}
+        for values in zip(*columns.values(), strict=True):
+            record = dict(zip(columns, values, strict=True))
+            line = orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY)
+            self._stream.write(line + b"\n")
+        self._stream.flush()
+
+    def _close(self) -> None:
+        if self._closes:
+            self._stream.close()
+
+
+class _Parquet(_Closing):
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer = pyarrow.parquet.ParquetWriter(str(path), schema, compression="zstd")
+        self._schema = schema
+
+    def write(self, table: pa.Table) -> None:
+        self._writer.write_table(table.cast(self._schema))
+
+    def _close(self) -> None:
+        self._writer.close()
+
+
+def _json_values(column: pa.Array) -> Sequence[Any]:
+    # As float32, so that JSON shows 0.9 and not the 0.8999999761581421 of its nearest double.
+    if pa.types.is_float32(column.type):
+        return list(column.to_numpy(zero_copy_only=False))
+    if pa.types.is_fixed_size_list(column.type):
+        flat = column.flatten().to_numpy(zero_copy_only=False)
+        return list(flat.reshape(-1, column.type.list_size))
+    if pa.types.is_struct(column.type):
+        names = [field.name for field in column.type]
+        parts = [_json_values(part) for part in column.flatten()]
+        return [dict(zip(names, values, strict=True)) for values in zip(*parts, strict=True)]
+    return list(column.to_pylist())

@@ -1,0 +1,84 @@
+"""Rows as a Ray Data set: read and checked by tasks, and handed to the driver in input order.
+
+Knows neither tokenizers nor models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import ray.data
+
+from ernie_ray.errors import ErnieRayError
+from ernie_ray.jobs.row_blocks import read_blocks
+from ernie_ray.text.row_files import DataFile
+from ernie_ray.text.rows import RowSchema
+
+# A reader and a worker fit into one CPU together, so that a reader which waits for a worker never
+# holds the only one. Different shares also keep Ray Data from joining both into one task a file.
+READ_CPUS = 0.4
+WORK_CPUS = 0.6
+# Text per block: small enough that one file keeps several workers busy, large enough that tens of
+# milliseconds of scheduling per block do not count.
+BLOCK_BYTES = 1 << 20
+
+
+def row_dataset(
+    files: Sequence[DataFile], schema: RowSchema, *, block_bytes: int = BLOCK_BYTES
+) -> ray.data.Dataset:
+    """Describe the reading of files, with columns ``ROW_COLUMNS``; nothing runs yet.
+
+    Args:
+        files: One reading task each.
+        schema: What rows must hold.
+        block_bytes: Text per block, about.
+    """
+    sources = [{"file": i} for i in range(len(files))]
+    dataset = ray.data.from_items(sources, override_num_blocks=len(sources))
+    dataset.context.execution_options.preserve_order = True
+    dataset.context.target_max_block_size = block_bytes
+    dataset.context.enable_progress_bars = False
+    # Else Ray Data's own exception takes the place of ours, which is then only text in it.
+    dataset.context.raise_original_map_exception = True
+    return dataset.map_batches(
+        read_blocks,
+        batch_size=1,
+        batch_format="pyarrow",
+        fn_kwargs={"files": tuple(files), "schema": schema},
+        num_cpus=READ_CPUS,
+    )
+
+
+def blocks_in_order(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
+    """Run a data set and hand its blocks to the driver in input order.
+
+    Raises:
+        ErnieRayError: As a task raised it, without Ray's wrapping.
+    """
+    with plain_errors():
+        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise the library's own errors as they were in the task; Ray wraps them in its own."""
+    try:
+        yield
+    except Exception as error:
+        own = _own_error(error)
+        if own is None or own is error:
+            raise
+        raise own from None
+
+
+def _own_error(error: BaseException | None) -> ErnieRayError | None:
+    seen: list[Any] = []
+    while error is not None and error not in seen:
+        if isinstance(error, ErnieRayError) and not hasattr(error, "as_instanceof_cause"):
+            return error
+        seen.append(error)
+        error = getattr(error, "cause", None) or error.__cause__ or error.__context__
+    return None

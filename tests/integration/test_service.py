@@ -1,0 +1,220 @@
+"""`ernie-ray serve` as a user runs it: a process of its own, real Ray Serve, real HTTP."""
+
+import base64
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from ernie_ray.inference.predictor import Predictor
+
+pytestmark = pytest.mark.timeout(240)
+
+START_S = 120
+STOP_S = 60
+TEXTS = ["房间很干净，推荐。", "服务不好", "good good", "a"]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(session_dir):
+    # Marks every process of the service, so that whatever stays behind can be found, and keeps
+    # its Ray apart from that of other tests.
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_AUTH", "RAY_ADDR"))}
+    return {**inherited, "ERNIE_RAY_TEST_SERVICE": str(session_dir)}
+
+
+def processes_of(session_dir):
+    """Pids and command lines of all processes with the service's mark, zombies left out."""
+    mark = f"ERNIE_RAY_TEST_SERVICE={session_dir}".encode()
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+        except OSError:  # it ended meanwhile, or is another user's
+            continue
+    return found
+
+
+class Service:
+    """A running `ernie-ray serve` and what it printed."""
+
+    def __init__(self, process, port, session_dir):
+        self.process, self.port, self.session_dir = process, port, session_dir
+        self.url = f"http://127.0.0.1:{port}"
+        self.printed = ""
+
+    def read_until(self, words):
+        for line in self.process.stdout:
+            self.printed += line
+            if words in line:
+                return
+        raise AssertionError(f"it ended without saying {words!r}:\n{self.printed}")
+
+    def stop(self, number=signal.SIGINT):
+        self.process.send_signal(number)
+        self.printed += self.process.communicate(timeout=STOP_S)[0]
+        return self.process.returncode
+
+
+@contextmanager
+def running(model_dir, session_dir, *options):
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ernie_ray", "serve", str(model_dir), "--port", str(port), *options],
+        env=environment(session_dir),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    service = Service(process, port, session_dir)
+    too_late = threading.Timer(START_S, process.kill)
+    too_late.start()
+    try:
+        service.read_until("curl")
+        too_late.cancel()
+        yield service
+    finally:
+        too_late.cancel()
+        if process.poll() is None:
+            service.stop()
+        for pid in processes_of(session_dir):  # after a failure only; each by its own pid
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def service(tiny_model_dir, tmp_path_factory):
+    with running(tiny_model_dir, tmp_path_factory.mktemp("service")) as service:
+        yield service
+
+
+@pytest.fixture
+def client(service):
+    with httpx.Client(base_url=service.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_model_dir):
+    return Predictor.from_dir(tiny_model_dir)
+
+
+def test_vectors_and_scores_are_those_of_the_predictor(client, predictor):
+    body = client.post("/v1/infer", json={"texts": TEXTS}).json()
+    expected = predictor.predict(TEXTS)
+    vectors = np.array(body["vectors"], dtype=np.float32)
+    np.testing.assert_allclose(vectors, [p.vector for p in expected], atol=0.02)
+    assert [one["label"] for one in body["scores"]] == [p.result["label"] for p in expected]
+    assert body["fingerprint"] == predictor.fingerprint
+    assert (body["errors"], body["truncated"]) == ([], [])
+
+
+def test_every_route_answers(client, predictor):
+    vectors = client.post("/v1/vectors", json={"texts": TEXTS}).json()["vectors"]
+    scores = client.post("/v1/scores", json={"texts": TEXTS}).json()["scores"]
+    assert len(vectors) == len(scores) == len(TEXTS)
+    ask = {"input": TEXTS, "model": predictor.manifest.name, "encoding_format": "base64"}
+    data = client.post("/v1/embeddings", json=ask).json()["data"]
+    coded = [np.frombuffer(base64.b64decode(one["embedding"]), "<f4") for one in data]
+    np.testing.assert_allclose(coded, vectors, atol=0.02)
+    (model,) = client.get("/v1/models").json()["data"]
+    assert (model["id"], model["fingerprint"]) == (predictor.manifest.name, predictor.fingerprint)
+    assert client.get("/health").json() == {"status": "alive"}
+    assert client.get("/ready").json()["status"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [
+        ("/v1/vectors", b"{", 400),
+        ("/v1/vectors", b'{"texts": [""]}', 400),
+        ("/v1/embeddings", b'{"input": "a", "model": "gpt"}', 404),
+        ("/v1/elsewhere", b"{}", 404),
+        ("/ready", b"{}", 405),
+        ("/v1/vectors", b'{"texts": "' + b"a " * 2000 + b'"}', 413),
+        ("/v1/vectors", b"a" * (5 << 20), 413),
+    ],
+)
+def test_bad_requests_are_json_errors(client, path, content, status):
+    response = client.post(path, content=content)
+    assert response.status_code == status
+    assert response.json()["error"]["message"]
+
+
+def test_many_clients_get_their_own_answers(service, client):
+    texts = ["好" * (1 + i % 30) for i in range(320)]
+    alone = {text: vector_of(client, text) for text in sorted(set(texts))}
+
+    def ask(part):
+        with httpx.Client(base_url=service.url, timeout=60) as own:
+            return [vector_of(own, text) for text in part]
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(ask, [texts[i::32] for i in range(32)]))
+    for i, part in enumerate(answers):
+        for text, vector in zip(texts[i::32], part, strict=True):
+            np.testing.assert_allclose(vector, alone[text], atol=0.02)
+
+
+def vector_of(client, text):
+    response = client.post("/v1/vectors", json={"texts": text})
+    assert response.status_code == 200, response.text
+    return response.json()["vectors"][0]
+
+
+def test_a_port_in_use_is_one_clear_line(service, tiny_model_dir, tmp_path):
+    second = serve_once(tiny_model_dir, tmp_path, "--port", str(service.port))
+    assert second.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{service.port}" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_a_wrong_folder_is_one_clear_line(tmp_path):
+    wrong = serve_once(tmp_path / "nothing", tmp_path)
+    assert wrong.returncode == 1
+    assert "not a model directory" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+
+
+def serve_once(model_dir, session_dir, *options):
+    return subprocess.run(
+        [sys.executable, "-m", "ernie_ray", "serve", str(model_dir), *options],
+        env=environment(session_dir),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_nothing_is_left_after_the_service(tiny_model_dir, tmp_path, number):
+    """Beside another service on this machine, whose ports it must not need."""
+    with running(tiny_model_dir, tmp_path, "--name", "mine") as service:
+        answer = httpx.post(f"{service.url}/v1/vectors", json={"texts": "a"}, timeout=30)
+        assert answer.json()["model"] == "mine"
+        assert any(b"haproxy" in line for line in processes_of(tmp_path).values())
+        assert service.stop(number) == 0
+        assert "Error" not in service.printed
+    deadline_s = time.monotonic() + 10
+    while (left := processes_of(tmp_path)) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    assert left == {}
+    with socket.socket() as probe:  # the port is free again
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", service.port))

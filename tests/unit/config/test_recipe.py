@@ -1,0 +1,54 @@
+import pytest
+
+from ernie_ray.config import builtin_recipes, load_recipe
+from ernie_ray.errors import ConfigError
+
+GIVEN = ["data.train=/data/train.jsonl"]
+
+
+@pytest.mark.parametrize("name", builtin_recipes())
+def test_every_builtin_recipe_loads_once_its_data_is_given(name):
+    assert load_recipe(name, GIVEN).data.train == "/data/train.jsonl"
+
+
+def test_set_takes_numbers_lists_and_bare_words():
+    recipe = load_recipe(
+        "classify",
+        [*GIVEN, "training.seed=7", 'task.labels=["no", "yes"]', "model.pretrained=./ernie"],
+    )
+    assert recipe.training.seed == 7
+    assert recipe.task.labels == ("no", "yes")
+    assert recipe.model.pretrained == "./ernie"
+
+
+@pytest.mark.parametrize(
+    ("assignments", "named"),
+    [
+        (["training.learnign_rate=1"], "unknown key training.learnign_rate"),
+        (["training.learning_rate=-1"], "training.learning_rate"),
+        (["training.num_epochs=many"], "training.num_epochs"),
+        (["seed=7"], "section.key=value"),
+        (["training"], "section.key=value"),
+        (["training.global_batch_size=2", "scaling.num_workers=4"], "scaling.num_workers=4"),
+    ],
+)
+def test_a_wrong_setting_is_an_error_that_names_it(assignments, named):
+    with pytest.raises(ConfigError, match=named):
+        load_recipe("classify", [*GIVEN, *assignments])
+
+
+def test_a_missing_key_is_an_error_that_says_how_to_give_it():
+    with pytest.raises(ConfigError, match=r"--set data\.train="):
+        load_recipe("classify")
+
+
+def test_an_unknown_recipe_is_an_error_that_lists_the_known_ones():
+    with pytest.raises(ConfigError, match="classify"):
+        load_recipe("clasify")
+
+
+def test_a_file_that_is_not_toml_is_an_error_that_names_it(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[data\n")
+    with pytest.raises(ConfigError, match=r"mine\.toml: not TOML"):
+        load_recipe(str(path))

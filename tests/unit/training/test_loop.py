@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+from ernie_ray.config import TrainingSection
+from ernie_ray.models.encoder import load_weights, read_weights
+from ernie_ray.models.text_network import TextNetwork
+from ernie_ray.tasks import family_of
+from ernie_ray.training.checkpoint import read_checkpoint
+from ernie_ray.training.collective import WorkerGroup
+from ernie_ray.training.loop import TrainingData, TrainingLoop
+from tests.tiny_models import SPEC, tiny_cache, tiny_encoder, tiny_rows
+
+
+class ListReporter:
+    """Keeps what it is told, and the checkpoints."""
+
+    def __init__(self):
+        self.lines, self.evaluations, self.checkpoints = [], [], []
+
+    def log(self, metrics):
+        self.lines.append(dict(metrics))
+
+    def report(self, metrics, checkpoint_dir: Path | None):
+        self.evaluations.append(dict(metrics))
+        self.checkpoints.append(read_checkpoint(checkpoint_dir))
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("caches")
+    return (
+        tiny_cache(folder / "train", tiny_rows(70, seed=1)),
+        tiny_cache(folder / "dev", tiny_rows(40, seed=2)),
+    )
+
+
+def build(caches, **changes) -> tuple[TrainingLoop, TextNetwork, ListReporter]:
+    settings = TrainingSection(
+        **{
+            "num_epochs": 2,
+            "global_batch_size": 16,
+            "per_worker_batch_size": 16,
+            "learning_rate": 3e-3,
+            "log_every_steps": 1,
+            **changes,
+        }
+    )
+    pretrained = tiny_encoder()
+    paddle.seed(settings.seed)
+    network = TextNetwork(
+        pretrained.config, pooling=pretrained.pooling, task=SPEC, dropout=settings.dropout
+    )
+    load_weights(network.encoder, pretrained.weights)
+    reporter = ListReporter()
+    loop = TrainingLoop(
+        network,
+        TrainingData(train=caches[0], dev=caches[1], pad_token_id=0),
+        settings,
+        family=family_of(SPEC),
+        group=WorkerGroup(),
+        reporter=reporter,
+    )
+    return loop, network, reporter
+
+
+def assert_equal_weights(a, b):
+    for (name, left), right in zip(read_weights(a).items(), read_weights(b).values(), strict=True):
+        np.testing.assert_array_equal(left, right, err_msg=name)
+
+
+def test_a_tiny_network_learns_the_telling_character(caches, tmp_path):
+    many = tiny_cache(tmp_path / "many", tiny_rows(400, seed=3))
+    loop, _, reporter = build((many, caches[1]), num_epochs=8, dropout=0.0)
+    metrics = loop.run()
+    assert metrics["accuracy"] > 0.9
+    assert reporter.lines[-1]["loss"] < reporter.lines[0]["loss"] / 2
+
+
+def test_the_same_run_twice_gives_the_same_weights(caches):
+    networks = []
+    for _ in range(2):
+        loop, network, _ = build(caches)
+        loop.run()
+        networks.append(network)
+    assert_equal_weights(*networks)
+
+
+@pytest.mark.parametrize("interrupted_at", [0, 1, 2], ids=["mid-epoch", "epoch-end", "later"])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(caches, interrupted_at):
+    loop, whole, reporter = build(caches, eval_every_steps=3)
+    loop.run()
+    resumed_loop, resumed, _ = build(caches, eval_every_steps=3)
+    resumed_loop.resume(reporter.checkpoints[interrupted_at])
+    resumed_loop.run()
+    assert_equal_weights(whole, resumed)
+
+
+def test_micro_batches_add_up_to_the_global_batch(caches):
+    losses = []
+    for size in (16, 5):
+        loop, _, reporter = build(caches, per_worker_batch_size=size, dropout=0.0)
+        loop.run()
+        losses.append([line["loss"] for line in reporter.lines])
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)
+
+
+def test_a_run_without_epoch_end_evaluates_at_its_last_step(caches):
+    loop, _, reporter = build(caches, max_steps=3)
+    loop.run()
+    assert [line["step"] for line in reporter.lines] == [1, 2, 3]
+    assert [metrics["step"] for metrics in reporter.evaluations] == [3]
+
+
+def test_frozen_embeddings_stay_as_they_were(caches):
+    loop, network, _ = build(caches, freeze_embeddings=True, max_steps=2)
+    before = network.encoder.embeddings.word.weight.numpy().copy()
+    layer_before = network.encoder.layers[0].ffn.up.weight.numpy().copy()
+    loop.run()
+    np.testing.assert_array_equal(network.encoder.embeddings.word.weight.numpy(), before)
+    assert np.abs(network.encoder.layers[0].ffn.up.weight.numpy() - layer_before).max() > 0
