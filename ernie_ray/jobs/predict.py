@@ -6,7 +6,6 @@ per good input row, in input order, and appears whole or not at all.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -204,7 +203,7 @@ def _blocks_on_ray(request: PredictRequest, num_actors: int) -> Generator[pa.Tab
     from ernie_ray.jobs.row_dataset import READ_CPUS, blocks_in_order, row_dataset
 
     nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    num_cpus = _cpus_per_actor([cpus for cpus in nodes if cpus], num_actors, READ_CPUS)
+    num_cpus = cpus_per_actor(nodes, num_actors, READ_CPUS)
     dataset = row_dataset(request.files, request.schema, block_bytes=_BLOCK_BYTES).map_batches(
         _Actor,
         fn_constructor_kwargs={"request": request, "num_threads": max(1, round(num_cpus))},
@@ -216,10 +215,21 @@ def _blocks_on_ray(request: PredictRequest, num_actors: int) -> Generator[pa.Tab
     yield from blocks_in_order(dataset)
 
 
-def _cpus_per_actor(cpus_of_nodes: Sequence[float], num_actors: int, reading_cpus: float) -> float:
-    """Share the cluster's CPUs among actors, each of which fits on any node beside a reader."""
-    share = (sum(cpus_of_nodes) - reading_cpus) / num_actors
-    return math.floor(10 * min(share, min(cpus_of_nodes) - reading_cpus)) / 10
+def cpus_per_actor(cpus_of_nodes: Sequence[float], num_actors: int, reading: float) -> float:
+    """Find the largest equal share of a cluster's CPUs, to two digits.
+
+    Args:
+        cpus_of_nodes: CPUs of each node.
+        num_actors: Actors that shall run at the same time, each on one node.
+        reading: CPUs that stay free on every node for the tasks that read rows.
+
+    Returns:
+        CPUs per actor; 0 if so many actors leave none to count.
+    """
+    nodes = [int(100 * max(cpus - reading, 0)) for cpus in cpus_of_nodes]
+    shares = {node // k for node in nodes for k in range(1, num_actors + 1)} - {0}
+    fitting = (s for s in sorted(shares, reverse=True) if sum(n // s for n in nodes) >= num_actors)
+    return next(fitting, 0) / 100
 
 
 def _numbered(blocks: Generator[pa.Table, None, None]) -> Generator[pa.Table, None, None]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import pyarrow as pa
 import ray.data
+from ray.exceptions import RayTaskError
 
 from ernie_ray.errors import ErnieRayError
 from ernie_ray.jobs.row_blocks import read_blocks
@@ -67,18 +67,7 @@ def plain_errors() -> Iterator[None]:
     """Raise the library's own errors as they were in the task; Ray wraps them in its own."""
     try:
         yield
-    except Exception as error:
-        own = _own_error(error)
-        if own is None or own is error:
-            raise
-        raise own from None
-
-
-def _own_error(error: BaseException | None) -> ErnieRayError | None:
-    seen: list[Any] = []
-    while error is not None and error not in seen:
-        if isinstance(error, ErnieRayError) and not hasattr(error, "as_instanceof_cause"):
-            return error
-        seen.append(error)
-        error = getattr(error, "cause", None) or error.__cause__ or error.__context__
-    return None
+    except RayTaskError as error:
+        if isinstance(error.cause, ErnieRayError):
+            raise error.cause from None
+        raise

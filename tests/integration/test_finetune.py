@@ -71,7 +71,7 @@ def test_two_workers_compute_what_one_computes(train):
     two = train("two", "scaling.num_workers=2", "training.per_worker_batch_size=4")
     assert len(losses(one.run)) == 20
     np.testing.assert_allclose(losses(one.run), losses(two.run), atol=1e-4)
-    assert losses(one.run)[-1] < losses(one.run)[0]
+    assert np.mean(losses(one.run)[-5:]) < np.mean(losses(one.run)[:5])
 
 
 def test_a_run_leaves_a_model_that_serves_and_everything_to_read(train):
