@@ -29,7 +29,7 @@ class PaddleConfig(BackendConfig):
     """How the workers of a ``PaddleTrainer`` talk to each other.
 
     Attributes:
-        communication: ``nccl`` (GPUs) or ``gloo`` (CPUs); None chooses by ``ScalingConfig.use_gpu``.
+        communication: ``nccl`` (GPUs) or ``gloo`` (CPUs); None: as ``ScalingConfig.use_gpu`` says.
         timeout_s: Longest wait for another worker in the rendezvous and in each collective.
         socket_interface: Network interface (``eth0``) that gloo and NCCL bind to; None lets them
             choose. Machines whose host name resolves to a loopback address need it.
@@ -158,7 +158,7 @@ def process_group() -> Iterator[None]:
 
     # Ray ends workers by SIGTERM, for which Paddle's handler would print a crash report.
     paddle.disable_signal_handler()
-    gpu = os.environ.get("FLAGS_selected_gpus")
+    gpu = os.environ.get("FLAGS_selected_gpus")  # noqa: SIM112, so does Paddle spell it
     paddle.set_device(f"gpu:{gpu}" if gpu is not None else "cpu")
     if int(os.environ["PADDLE_TRAINERS_NUM"]) == 1:
         yield

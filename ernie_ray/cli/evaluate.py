@@ -31,7 +31,7 @@ from ernie_ray.text.rows import RowSchema
 def command(
     model_dir: str, input_name: str, label_column: str, output: str | None, **options: Any
 ) -> None:
-    """Measure MODEL_DIR on the labelled rows of INPUT.
+    r"""Measure MODEL_DIR on the labelled rows of INPUT.
 
     INPUT is a file, a folder or a glob of .jsonl, .csv, .tsv (also .gz) and .parquet.
 

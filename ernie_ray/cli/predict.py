@@ -57,7 +57,7 @@ def command(
     address: str | None,
     **options: Any,
 ) -> None:
-    """Give texts their labels, scores and, if wanted, vectors.
+    r"""Give texts their labels, scores and, if wanted, vectors.
 
     INPUT is a file, a folder or a glob of .jsonl, .csv, .tsv, .txt (one text a line; also .gz) and
     .parquet, or - for standard input: JSON lines if it starts with a brace, else one text a line.

@@ -70,13 +70,13 @@ def _fit(
     bags_NV: NDArray[np.float32], labels: NDArray[np.int64], penalty: float
 ) -> NDArray[np.float32]:
     """Minimise mean cross-entropy + penalty / 2 x squared weights with Adam, full batch."""
-    truth_NC = np.eye(labels.max() + 1, dtype=np.float32)[labels]
+    truth_NC: NDArray[np.float32] = np.eye(labels.max() + 1, dtype=np.float32)[labels]
     weights_VC: NDArray[np.float32] = np.zeros((bags_NV.shape[1], truth_NC.shape[1]), np.float32)
-    first: NDArray[np.float32] = np.zeros_like(weights_VC)
-    second: NDArray[np.float32] = np.zeros_like(weights_VC)
+    first = np.zeros_like(weights_VC)
+    second = np.zeros_like(weights_VC)
     for i in range(1, _NUM_ITERATIONS + 1):
         error_NC = softmax(bags_NV @ weights_VC) - truth_NC
-        gradient = bags_NV.T @ error_NC / len(labels) + penalty * weights_VC
+        gradient: NDArray[np.float32] = bags_NV.T @ error_NC / len(labels) + penalty * weights_VC
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * gradient**2
         corrected = first / (1 - 0.9**i) / (np.sqrt(second / (1 - 0.999**i)) + 1e-8)

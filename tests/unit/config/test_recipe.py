@@ -44,7 +44,7 @@ def test_a_missing_key_is_an_error_that_says_how_to_give_it():
 
 def test_an_unknown_recipe_is_an_error_that_lists_the_known_ones():
     with pytest.raises(ConfigError, match="classify"):
-        load_recipe("clasify")
+        load_recipe("clazzify")
 
 
 def test_a_file_that_is_not_toml_is_an_error_that_names_it(tmp_path):

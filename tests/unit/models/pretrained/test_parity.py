@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from layout_folders import write_paddle_ernie, write_paddle_nlp
 from numpy.typing import NDArray
 
 from ernie_ray.models.encoder import Encoder, load_weights
@@ -15,6 +14,7 @@ from ernie_ray.models.pooling import mean_pool
 from ernie_ray.models.pretrained import PretrainedEncoder, from_pretrained, trim_vocabulary
 from ernie_ray.text.features import pad_batch
 from ernie_ray.text.tokenizer import TextTokenizer
+from tests.unit.models.pretrained.layout_folders import write_paddle_ernie, write_paddle_nlp
 
 
 def run(pretrained: PretrainedEncoder, expected: dict[str, NDArray]) -> tuple[NDArray, NDArray]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from layout_folders import write_paddle_ernie, write_paddle_nlp
 
 from ernie_ray.errors import ConfigError, SourceError
 from ernie_ray.modeldir import (
@@ -23,6 +22,7 @@ from ernie_ray.modeldir import (
 )
 from ernie_ray.models.pretrained import from_pretrained, keep_layers
 from ernie_ray.models.pretrained.layouts import weight_shapes
+from tests.unit.models.pretrained.layout_folders import write_paddle_ernie, write_paddle_nlp
 
 
 @pytest.fixture
