@@ -186,8 +186,8 @@ def training_worker_environment(
 
     Args:
         num_threads: Compute threads of the worker.
-        environ: What the user set; those values are returned unchanged. Inside a Ray worker
-            ``OMP_NUM_THREADS`` was set by Ray: pass the driver's environment, or none.
+        environ: What is set already; those values are returned unchanged. In a Ray worker that
+            is also ``OMP_NUM_THREADS``, which Ray sets to the CPUs that the worker asked for.
         machine: Where the worker runs; this machine if None.
 
     Returns:

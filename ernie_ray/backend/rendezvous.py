@@ -33,13 +33,14 @@ class PaddleConfig(BackendConfig):
         timeout_s: Longest wait for another worker in the rendezvous and in each collective.
         socket_interface: Network interface (``eth0``) that gloo and NCCL bind to; None lets them
             choose. Machines whose host name resolves to a loopback address need it.
-        environment: Further variables for every worker, set before Paddle is imported.
+        environment: Gives further variables; called on each worker, since they may depend on its
+            machine, before Paddle is imported there.
     """
 
     communication: str | None = None
     timeout_s: int = 1800
     socket_interface: str | None = None
-    environment: dict[str, str] | None = None
+    environment: Callable[[], dict[str, str]] | None = None
 
     @property
     def backend_cls(self) -> type[Backend]:
@@ -123,7 +124,7 @@ def rendezvous_environment(
     if config.socket_interface:
         variables["GLOO_SOCKET_IFNAME"] = config.socket_interface
         variables["NCCL_SOCKET_IFNAME"] = config.socket_interface
-    return {**(config.environment or {}), **variables}
+    return {**(config.environment() if config.environment else {}), **variables}
 
 
 def _set_environment(rendezvous: _Rendezvous, config: PaddleConfig) -> None:

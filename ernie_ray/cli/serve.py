@@ -8,13 +8,13 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ernie_ray.cli.free_ports import free_ports
 from ernie_ray.cli.options import address_option
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.environment import serve_environment, this_machine
@@ -209,7 +209,7 @@ def _environment() -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         **{
             name: str(port)
-            for name, port in zip(_SIDE_PORTS, _free_ports(len(_SIDE_PORTS)), strict=True)
+            for name, port in zip(_SIDE_PORTS, free_ports(len(_SIDE_PORTS)), strict=True)
         },
         # Only one machine: no other proxy has to notice a replica's end before it goes.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
@@ -225,14 +225,3 @@ def _refuse_busy_port(host: str, port: int) -> None:
             raise ConfigError(
                 f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
             ) from error
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:  # all open at once, so that no two are the same
-        probes = [
-            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            for _ in range(count)
-        ]
-        for probe in probes:
-            probe.bind(("", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,12 +18,14 @@ from typing import Any
 import click
 import numpy as np
 
+from ernie_ray.cli.free_ports import free_ports
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.config import Recipe, load_recipe
 from ernie_ray.errors import ErnieRayError
 
 _QUESTION = "房间干净，前台热情，就是早餐一般，下次还会住。"
 _SERVICE_START_TIMEOUT_S = 180.0
+_FINISHED = "table.txt"
 
 
 @click.command(name="tour")
@@ -53,8 +54,9 @@ def command(folder: Path, overrides: tuple[str, ...], verbose: bool) -> None:
     """
     folder = folder.absolute()
     data, run = folder / "data", folder / "run"
-    if (run / "result.json").exists():
-        shutil.rmtree(run)  # a finished tour starts anew
+    if (folder / _FINISHED).exists():  # a finished tour starts anew, a broken-off one goes on
+        shutil.rmtree(run)
+        (folder / _FINISHED).unlink()
     data.mkdir(parents=True, exist_ok=True)
     recipe = load_recipe("tour", overrides)
     seconds: dict[str, float] = {}
@@ -67,7 +69,9 @@ def command(folder: Path, overrides: tuple[str, ...], verbose: bool) -> None:
     with _stage("serve", seconds):
         curl, answer = _ask_service(run / "model")
     click.echo(f"\n$ {curl}\n{answer}\n")
-    click.echo(_table(counts, baseline, result.metrics, seconds))
+    table = _table(counts, baseline, result.metrics, seconds)
+    click.echo(table)
+    (folder / _FINISHED).write_text(table + "\n", encoding="utf-8")
     click.echo(
         f"\nrun folder       {run}\nmodel directory  {run / 'model'}\n"
         f"serve it again   ernie-ray serve {run / 'model'}"
@@ -106,7 +110,7 @@ def _bag_of_words(data: Path, run: Path) -> tuple[float, float]:
 
 def _ask_service(model: Path) -> tuple[str, str]:
     """Serve the model, ask one question; gives the curl line and the answer, shortened."""
-    port = _free_port()
+    (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     body = json.dumps({"texts": [_QUESTION]}, ensure_ascii=False)
     with _service(model, port, url):
@@ -165,12 +169,6 @@ def _wait_until_ready(process: subprocess.Popen[str], url: str) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
     raise ErnieRayError(f"the service was not ready after {_SERVICE_START_TIMEOUT_S:.0f} s")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -131,7 +132,7 @@ def _train(
         train_loop_config=args.model_dump(),
         paddle_config=PaddleConfig(
             socket_interface=recipe.scaling.socket_interface or None,
-            environment=training_worker_environment(recipe.scaling.cpus_per_worker, environ={}),
+            environment=partial(training_worker_environment, recipe.scaling.cpus_per_worker),
         ),
         scaling_config=_scaling(recipe),
         run_config=_run_config(recipe, run, prepared, storage),

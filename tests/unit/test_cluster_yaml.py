@@ -70,3 +70,11 @@ def test_only_gpu_workers_offer_gpus(cluster):
 
 def _types(cluster):
     return cluster["available_node_types"].items()
+
+
+def test_the_image_has_the_environment_of_the_table():
+    dockerfile = (PATH.parent / "cluster" / "Dockerfile").read_text(encoding="utf-8")
+    lines = dockerfile.replace("\\\n", " ").splitlines()
+    pairs = [pair for line in lines if line.startswith("ENV ") for pair in line.split()[1:]]
+    found = dict(pair.split("=", 1) for pair in pairs if not pair.startswith("PIP_"))
+    assert found == cluster_environment()
