@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,15 @@ from pathlib import Path
 
 import pytest
 
+from ernie_ray.cli.free_ports import free_ports
+
 _START_S = 90
+_AGENT_PORTS = (
+    "ray-client-server-port",
+    "dashboard-agent-listen-port",
+    "dashboard-agent-grpc-port",
+    "metrics-export-port",
+)
 _RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -49,8 +56,7 @@ class Cluster:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One node with 4 logical CPUs that asks every client for a token."""
-    gcs_port, dashboard_port, *_ = _free_ports(2)
-    # Sockets lie in Ray's folder, and their paths must stay below 108 characters.
+    gcs_port, dashboard_port, *agent_ports = free_ports(6)
     with ExitStack() as stack:
         session = tmp_path_factory.mktemp("ray")
         environment = {
@@ -61,7 +67,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         }
         command = [_RAY, "start", "--head", "--block", "--num-cpus=4"]
         command += [f"--port={gcs_port}", f"--dashboard-port={dashboard_port}"]
-        command += ["--ray-client-server-port=0", f"--object-store-memory={256 << 20}"]
+        command += [f"--object-store-memory={256 << 20}"]
+        # Their defaults are fixed numbers, which another Ray on the machine may hold.
+        command += [
+            f"--{option}={port}" for option, port in zip(_AGENT_PORTS, agent_ports, strict=True)
+        ]
         log = stack.enter_context((session / "start.log").open("w"))
         process = subprocess.Popen(
             command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -73,7 +83,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)  # `ray start --block` ends what it started
+    process.send_signal(signal.SIGINT)  # ends what it started; SIGTERM would drain the node first
     try:
         process.wait(timeout=30)
     except subprocess.TimeoutExpired:
@@ -94,11 +104,3 @@ def _wait_for_jobs(process: subprocess.Popen[bytes], url: str, log: Path, token:
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
     raise AssertionError(f"no job server after {_START_S} s:\n{log.read_text()}")
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
