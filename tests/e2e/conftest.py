@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from ernie_ray.cli.free_ports import free_ports
+from ernie_ray.environment import serve_environment
 
 _START_S = 90
 _AGENT_PORTS = (
@@ -24,6 +25,11 @@ _AGENT_PORTS = (
     "dashboard-agent-listen-port",
     "dashboard-agent-grpc-port",
     "metrics-export-port",
+)
+_SERVE_PORTS = (
+    "RAY_SERVE_HAPROXY_STATS_PORT",
+    "RAY_SERVE_HAPROXY_METRICS_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
 )
 _RAY = str(Path(sys.executable).with_name("ray"))
 
@@ -56,11 +62,14 @@ class Cluster:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One node with 4 logical CPUs that asks every client for a token."""
-    gcs_port, dashboard_port, *agent_ports = free_ports(6)
+    gcs_port, dashboard_port, *others = free_ports(2 + len(_AGENT_PORTS) + len(_SERVE_PORTS))
+    agent_ports, serve_ports = others[: len(_AGENT_PORTS)], others[len(_AGENT_PORTS) :]
     with ExitStack() as stack:
         session = tmp_path_factory.mktemp("ray")
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("RAY_ADDR")},
+            **serve_environment(environ={}),
+            **{name: str(port) for name, port in zip(_SERVE_PORTS, serve_ports, strict=True)},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": "a-token-of-this-test-run-0123456789abcdef",
