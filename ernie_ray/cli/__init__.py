@@ -75,7 +75,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        fail("interrupted", 130)
+        fail("interrupted; what is finished is kept, the same command goes on from there", 130)
     sys.exit(exit_code if isinstance(exit_code, int) else 0)
 
 
