@@ -58,7 +58,7 @@ class FakeTextModel:
     """One token per character plus two; the vector is [tokens, sum of ids, 1, 0].
 
     A text with "N" gives NaN, one with "X" makes its whole batch fail. Logits are
-    [-tokens, tokens]. Remembers every batch.
+    [-tokens, tokens]. Token i of every exposed layer is [its id, i, 0, 0]. Remembers every batch.
     """
 
     def __init__(
@@ -94,7 +94,11 @@ class FakeTextModel:
                 vectors[i, 3] = np.nan
         has_head = self.manifest.task.num_outputs > 0
         logits = np.stack([-vectors[:, 0], vectors[:, 0]], axis=1) if has_head else None
-        return Outputs(vectors, logits)
+        states = np.zeros((len(rows), max(map(len, rows)), VECTOR_SIZE), dtype=np.float32)
+        for i, row in enumerate(rows):
+            states[i, : len(row), 0] = row.input_ids
+            states[i, :, 1] = np.arange(states.shape[1])  # of the padding, too
+        return Outputs(vectors, logits, dict.fromkeys(self.manifest.layer_nodes, states))
 
     def decode(self, logits: NDArray[np.float32]) -> list[dict[str, Any]]:
         return [{"label": "long" if b > 10 else "short", "score": 0.5} for _, b in logits.tolist()]
