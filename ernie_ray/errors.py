@@ -13,6 +13,7 @@
       |   + RequestTooLargeError     the body or the number of texts passes its limit
       |   + UnknownModelError        the named model is not served here
       |   + UnsupportedTaskError     the model cannot answer this route (no head, no vectors)
+      |   + SlowRequestError         the body did not arrive in time
       |   + UnauthorizedError        no API key, or not one of ours
       + OverloadedError              the queue is full; try later
       |   + UnavailableError         the replica is shutting down or its model is not there yet
@@ -75,6 +76,10 @@ class UnknownModelError(RequestError):
 
 class UnsupportedTaskError(RequestError):
     """The model cannot answer this route."""
+
+
+class SlowRequestError(RequestError):
+    """The body did not arrive in time."""
 
 
 class UnauthorizedError(RequestError):

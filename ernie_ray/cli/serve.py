@@ -108,6 +108,7 @@ def _make_plan(model_dirs: Sequence[str], names: Sequence[str], options: dict[st
             name=name,
             engine=options["engine"],
             precision=options["precision"],
+            place="ingress",  # one machine: its models share each replica's threads
         )
         for path, name in zip(model_dirs, shown, strict=True)
     )

@@ -44,7 +44,7 @@ def test_each_text_gets_its_own_answer_in_order():
         batcher = Batcher(FakeTextModel(manifest()), limits())
         answers = await infer(batcher, "a", "bcd", "ef")
         assert answers.vectors[:, 0].tolist() == [3, 5, 4]
-        assert answers.logits.tolist() == [[-3, 3], [-5, 5], [-4, 4]]
+        assert answers.logits.tolist() == [[7, 3], [5, 5], [6, 4]]
         assert not answers.errors
         await batcher.close()
 
@@ -297,12 +297,12 @@ def test_a_vector_of_another_layer_and_the_models_own_share_a_batch():
         row = (await batcher.tokenize(["ab"]))[0]
         plain, chosen, tokens = await asyncio.gather(
             batcher.infer([row]),
-            batcher.infer([row], choice=VectorChoice("mean_max", ("layer_0",))),
-            batcher.infer([row, row], choice=VectorChoice("none", ("embeddings", "layer_0"))),
+            batcher.infer([row], choice=VectorChoice("mean_max", ("layer_2",))),
+            batcher.infer([row, row], choice=VectorChoice("none", ("layer_1", "layer_2"))),
         )
         assert len(model.batches) == 1
         assert plain.vectors[0, 0] == 4
-        # Token i of layer_0 holds its id, then i: see FakeTextModel.
+        # Token i of a layer holds its id, then i: see FakeTextModel.
         assert chosen.vectors.shape == (1, 8)
         assert chosen.vectors[0, [0, 1, 4, 5]].tolist() == [49.5, 1.5, 98, 3]
         assert [one.shape for one in tokens.vectors] == [(4, 8), (4, 8)]

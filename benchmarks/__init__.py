@@ -1,0 +1,1 @@
+"""In-process comparisons: engines, batching policies, the service's own cost."""
