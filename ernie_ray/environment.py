@@ -114,6 +114,13 @@ SETTINGS: tuple[Setting, ...] = (
         is_switch=True,
     ),
     Setting(
+        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE",
+        "16777216",
+        Place.SERVE,
+        "Serve takes gRPC messages of 2 GiB by default; the service refuses far smaller ones, but "
+        "only after they were read.",
+    ),
+    Setting(
         "RAY_SERVE_HAPROXY_NBTHREAD",
         _haproxy_threads,
         Place.SERVE,

@@ -132,6 +132,11 @@ class TextService:
         else:
             await send({"type": "websocket.close", "code": 1003})
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether new requests are refused."""
+        return self._is_closing
+
     async def check_models(self) -> None:
         """Run a real forward through every model of this process, past its queue.
 

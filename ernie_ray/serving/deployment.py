@@ -24,6 +24,7 @@ from ernie_ray.serving.args import ModelArgs, ServiceArgs
 from ernie_ray.serving.ask import Ask, Result, Runner
 from ernie_ray.serving.catalog import Catalog
 from ernie_ray.serving.cors import Cors
+from ernie_ray.serving.grpc_dialect import GrpcMethods
 from ernie_ray.serving.loading import exposed_nodes, load_runner
 from ernie_ray.serving.meters import Meters
 from ernie_ray.serving.ray_meters import RayMeters
@@ -50,8 +51,8 @@ def deployment_name(model: ModelArgs) -> str:
     return f"Model-{model.name}"
 
 
-class TextModelReplica:
-    """One ingress replica: HTTP, the models that live in it, and the way to the others."""
+class TextModelReplica(GrpcMethods):
+    """One ingress replica: HTTP and gRPC, the models that live in it, and the way to the others."""
 
     def __init__(self, args: ServiceArgs, handles: dict[str, DeploymentHandle[Any]]) -> None:
         """Remember what to load; Serve asks for the application next.
@@ -65,6 +66,7 @@ class TextModelReplica:
         self._meters = Meters()
         self._exporter = RayMeters(self._meters)
         self.service: TextService | None = None
+        super().__init__(lambda: self.service)
 
     async def __serve_build_asgi_app__(self) -> TextService:
         """Load the models; the replica takes requests only after this.
