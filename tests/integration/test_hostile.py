@@ -7,9 +7,11 @@ import socket
 import time
 
 import httpx
+import hypothesis
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from schemathesis.specs.openapi import checks
 
 from tests.integration.live_service import LIMITS, live_service
 
@@ -35,14 +37,14 @@ RAW_BODIES = (
 )
 HEADERS = (
     *({"x-request-timeout-ms": value} for value in ("0", "-5", "NaN", "1e9", "", "1;2", "9" * 40)),
-    *({"x-lane": value} for value in ("", "fast", "BULK ", "\x7f", "b" * 5000)),
+    *({"x-lane": value} for value in ("", "fast", "BULK", "b" * 5000)),
     *(
         {"content-type": value}
         for value in ("", "text/html", "application/json; charset=x", "a/b/c")
     ),
     *({"content-encoding": value} for value in ("gzip", "br", "x" * 100, "identity, gzip")),
-    *({"authorization": value} for value in ("", "Bearer", "Bearer  ", "Basic " + "x" * 3000)),
-    *({"x-request-id": value} for value in ("", "\t", "a" * 8000, '{"a"}', "é".encode())),
+    *({"authorization": value} for value in ("", "Bearer", "Bearer x", "Basic " + "x" * 3000)),
+    *({"x-request-id": value} for value in ("a b", "a" * 8000, '{"a"}', "é".encode())),
     *({"accept": "text/html"}, {"expect": "nothing"}, {"range": "bytes=0-"}, {"x-a": "b" * 30_000}),
     *({"origin": "null"}, {"te": "trailers"}, {"upgrade": "websocket"}, {"cookie": "a=" * 3000}),
 )
@@ -169,38 +171,39 @@ def test_random_bytes_are_refused(client):
         assert reply.status_code in (200, 400, 404, 413, 422), bytes(body)
 
 
-# The document itself comes from the service; requests are made by schemathesis.
-schema = schemathesis.pytest.from_fixture("api_schema")
+CHECKS = [
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+    checks.response_headers_conformance,
+]
 
 
-@pytest.fixture(scope="module")
-def api_schema(url):
-    return schemathesis.openapi.from_url(f"{url}/openapi.json")
+def test_every_reply_is_as_the_document_says(url):
+    """Requests made from the OpenAPI document, right ones and wrong ones."""
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    num_operations = 0
+    for operation in schema.get_all_operations():
+        num_operations += 1
+        for mode in schemathesis.GenerationMode:
+            ask_as_documented(operation.ok(), mode, url)
+    assert num_operations == 8
 
 
-@schema.parametrize()
-@settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-def test_every_reply_is_as_documented(case, url):
-    """Statuses, types and bodies; no 500 (the model here gives one for texts with a capital N)."""
-    response = case.call(base_url=url)
-    if response.status_code == 500:
-        assert response.json()["error"]["message"]
-        assert b"N" in (response.request.body or b"") or "infer" in response.text
-        return
-    case.validate_response(
-        response,
-        excluded_checks=[
-            # We read more than the document promises: JSON of any content type, for one.
-            schemathesis.checks.positive_data_acceptance,
-            schemathesis.checks.negative_data_rejection,
-            schemathesis.checks.unsupported_method,
-            schemathesis.checks.ignored_auth,
-            schemathesis.checks.missing_required_header,
-        ]
-        if hasattr(schemathesis.checks, "positive_data_acceptance")
-        else [],
+def ask_as_documented(operation, mode, url):
+    @settings(
+        max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
+    @given(operation.as_strategy(generation_mode=mode))
+    def ask(case):
+        response = case.call(base_url=url)
+        # The model of this service gives NaN for texts with a capital N: an error by design.
+        if response.status_code == 500:
+            assert response.json()["error"].keys() >= {"message"}
+            assert "NaN" in response.text or "engine failed" in response.text
+        case.validate_response(response, checks=CHECKS)
+
+    try:
+        ask()
+    except hypothesis.errors.Unsatisfiable:  # nothing can be wrong about a GET without parameters
+        assert mode is schemathesis.GenerationMode.NEGATIVE
