@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.installed
 SOURCES := ernie_ray serve_apps benchmarks tests
 
-.PHONY: setup fmt check test unit integration e2e tour soak bench lock
+.PHONY: setup fmt check test unit integration e2e tour soak bench proto lock
 
 setup: $(READY)  ## install the locked dependencies into .venv
 
@@ -39,6 +39,10 @@ soak: $(READY)  ## tests over 60 seconds
 
 bench: $(READY)  ## measurements; tables go to docs/results
 	$(BIN)/python -m benchmarks.engines
+
+proto: $(READY)  ## make the gRPC code from its definition
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
+		ernie_ray/serving/proto/text_service.proto
 
 lock:  ## write the lock again from pyproject.toml
 	test -x .venv/bin/uv || (test -x $(BIN)/python || $(PYTHON) -m venv .venv; $(BIN)/python -m pip install --quiet uv)

@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "Measure a model directory on labelled rows.",
     "predict": "Give texts their labels, scores and vectors.",
     "serve": "Serve model directories over HTTP.",
+    "api-key": "Make an API key for a service.",
     "env": "Print the environment that Ray processes need.",
 }
 
@@ -39,7 +40,8 @@ class LazyGroup(click.Group):
         """Import one command's module."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"ernie_ray.cli.{cmd_name}").command
+        module = importlib.import_module(f"ernie_ray.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -39,6 +39,7 @@ class _Plan:
     manifests: Sequence[Manifest]
     host: str
     port: int
+    grpc_port: int | None
     address: str | None
     num_replicas: int
     num_cpus_per_replica: int
@@ -49,6 +50,9 @@ class _Plan:
 @click.argument("model_dirs", nargs=-1, required=True, metavar="MODEL_DIR...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--grpc-port", type=click.IntRange(1, 65535), help="Serve gRPC there, too.  [default: no]"
+)
 @click.option("--name", multiple=True, help="Name in requests, once per MODEL_DIR.")
 @click.option("--engine", default="auto", show_default=True, help="openvino, onnxruntime, paddle.")
 @click.option("--precision", default="auto", show_default=True, help="fp32, bf16...")
@@ -67,12 +71,14 @@ def command(model_dirs: tuple[str, ...], name: tuple[str, ...], **options: Any) 
     \b
     Examples:
       ernie-ray serve runs/teacher/model
+      ernie-ray serve runs/teacher/model --grpc-port 9000
       ernie-ray serve teacher student --name teacher --name student --port 8100
       curl -d '{"texts": ["hello"]}' http://127.0.0.1:8000/v1/infer
     """
     plan = _make_plan(model_dirs, name, options)
     if plan.address is None:
-        _refuse_busy_port(plan.host, plan.port)
+        for port in filter(None, (plan.port, plan.grpc_port)):
+            _refuse_busy_port(plan.host, port)
     for variable, value in _environment().items():
         os.environ.setdefault(variable, value)
     own_nodes: list[str] = []
@@ -108,6 +114,7 @@ def _make_plan(model_dirs: Sequence[str], names: Sequence[str], options: dict[st
             name=name,
             engine=options["engine"],
             precision=options["precision"],
+            place="ingress",  # one machine: its models share each replica's threads
         )
         for path, name in zip(model_dirs, shown, strict=True)
     )
@@ -116,6 +123,7 @@ def _make_plan(model_dirs: Sequence[str], names: Sequence[str], options: dict[st
         manifests,
         options["host"],
         options["port"],
+        options["grpc_port"],
         options["address"] or os.environ.get("RAY_ADDRESS"),
         num_replicas,
         num_cpus,
@@ -136,6 +144,7 @@ def _serve_until_stopped(plan: _Plan) -> None:
     try:
         serve.start(
             http_options=HTTPOptions(host=plan.host, port=plan.port),
+            grpc_options=_grpc_options(plan),
             logging_config=LoggingConfig(enable_access_log=False),
         )
         app = build_app(
@@ -153,6 +162,20 @@ def _serve_until_stopped(plan: _Plan) -> None:
         # Ends replicas gracefully. A cluster that we joined keeps Serve and its other applications;
         # our own Ray ends right after this.
         serve.delete(_APP)
+
+
+def _grpc_options(plan: _Plan) -> Any:
+    from ray.serve.config import gRPCOptions
+
+    from ernie_ray.serving.grpc_dialect import SERVICER_FUNCTIONS
+
+    if plan.grpc_port is None:
+        return None
+    return gRPCOptions(
+        port=plan.grpc_port,
+        grpc_servicer_functions=list(SERVICER_FUNCTIONS),
+        enable_reflection=True,
+    )
 
 
 def _run(app: Any) -> None:

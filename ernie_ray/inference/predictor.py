@@ -69,6 +69,7 @@ class Predictor:
         engine: str = "auto",
         precision: str = "auto",
         num_threads: int | None = None,
+        layers: Sequence[str] = (),
     ) -> Predictor:
         """Open a model directory, load its graph and prove that it gives the golden outputs.
 
@@ -77,13 +78,14 @@ class Predictor:
             engine: ``openvino``, ``onnxruntime``, ``paddle`` or ``auto``.
             precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
             num_threads: CPU threads of one forward pass; None: all that the process may use.
+            layers: Names of layers (``manifest.layer_nodes``) whose token states to expose.
 
         Raises:
             ModelDirError: A file was changed, or the engine strays from the golden outputs.
             ConfigError: The engine or precision cannot be had here.
         """
         model_dir = open_model_dir(path)
-        options = EngineOptions(precision=precision, num_threads=num_threads)
+        options = EngineOptions(precision, num_threads, tuple(layers))
         predictor = cls(model_dir, load_engine(model_dir, engine, options))
         check_parity(predictor, model_dir)
         return predictor
@@ -99,11 +101,13 @@ class Predictor:
             rows: At least one row.
 
         Returns:
-            Vectors [N, H] as the network gives them, and logits [N, C] with a head.
+            Vectors [N, H] as the network gives them, logits [N, C] with a head, and the token
+            states of the exposed layers.
         """
         batch = pad_batch(rows, pad_token_id=self.manifest.input.pad_token_id)
         outputs = self._engine.run(batch)
-        return Outputs(outputs["vector"], outputs.get("logits"))
+        vectors, logits = outputs.pop("vector"), outputs.pop("logits", None)
+        return Outputs(vectors, logits, outputs)
 
     def decode(self, logits: NDArray[np.float32]) -> list[dict[str, Any]]:
         """Turn logits [N, C] into N task results that JSON can hold."""
