@@ -9,6 +9,14 @@ from ernie_ray.config.recipe import (
     TaskSection,
     TrainingSection,
 )
+from ernie_ray.config.slim import (
+    AugmentSection,
+    LabelSection,
+    ReportSection,
+    SlimDataSection,
+    SlimRecipe,
+    TeacherSection,
+)
 from ernie_ray.config.student import (
     DistillationSection,
     DistillDataSection,
@@ -17,15 +25,21 @@ from ernie_ray.config.student import (
 )
 
 __all__ = [
+    "AugmentSection",
     "DataSection",
     "DistillDataSection",
     "DistillRecipe",
     "DistillationSection",
+    "LabelSection",
     "ModelSection",
     "Recipe",
+    "ReportSection",
     "ScalingSection",
+    "SlimDataSection",
+    "SlimRecipe",
     "StudentSection",
     "TaskSection",
+    "TeacherSection",
     "TrainingSection",
     "builtin_recipes",
     "load_recipe",

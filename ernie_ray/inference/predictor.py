@@ -176,13 +176,12 @@ def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _refuse_infinite(outputs: Outputs) -> None:
-    # A sum is finite only if all its terms are (large values may overflow, and are looked at one
-    # by one below); it costs a third of looking at each.
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = np.add.reduce(outputs.vectors, axis=None)
-        if outputs.logits is not None:
-            total = total + np.add.reduce(outputs.logits, axis=None)
-    if math.isfinite(total):
+    # A sum of squares is finite only if all its terms are, and one call gives it; where large
+    # values overflow, each number is looked at below.
+    squares = float(np.vdot(outputs.vectors, outputs.vectors))
+    if outputs.logits is not None:
+        squares += float(np.vdot(outputs.logits, outputs.logits))
+    if math.isfinite(squares):
         return
     bad = ~np.isfinite(outputs.vectors).all(axis=1)
     if outputs.logits is not None:

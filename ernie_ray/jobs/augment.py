@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ernie_ray.jobs.file_digests import expected_rows
 from ernie_ray.jobs.prediction_files import Format, open_writer
-from ernie_ray.jobs.row_blocks import BadRowFilter
+from ernie_ray.jobs.row_blocks import BadRowFilter, with_given_names
 from ernie_ray.jobs.row_dataset import WORK_CPUS, blocks_in_order, row_dataset
 from ernie_ray.jobs.storage import Location, Storage, staging_path
 from ernie_ray.text.augment import AugmentSettings, WordsByTag, augmented, copy_random
@@ -115,10 +115,11 @@ def augment(
     )
     staging = staging_path(storage.resolve(output))
     schema = _output_schema(request.schema)
+    given = with_given_names(schema.empty_table(), request.schema).schema
     num_copies = num_duplicates = 0
     try:
         with (
-            open_writer(staging, kind, schema) as writer,
+            open_writer(staging, kind, given) as writer,
             tqdm(desc="augment", unit=" rows", disable=not show_progress) as bar,
         ):
             for block in blocks_in_order(copies):
@@ -127,7 +128,8 @@ def augment(
                 num_copies += int((is_copy & is_new).sum())
                 num_duplicates += int((~is_new).sum())
                 kept = is_new if request.keeps_originals else is_new & is_copy
-                writer.write(block.filter(pa.array(kept)).select(schema.names))
+                rows = block.filter(pa.array(kept)).select(schema.names)
+                writer.write(with_given_names(rows, request.schema))
                 bar.update(block.num_rows)
         location = storage.publish(staging, output)
     finally:

@@ -33,7 +33,7 @@ from ernie_ray.jobs.labelled_rows import (
     read_labelled_manifest,
 )
 from ernie_ray.jobs.predict import cpus_per_actor
-from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, texts_of
+from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, texts_of, with_given_names
 from ernie_ray.jobs.row_chunks import END_OF_FILE, Chunking, chunk_entry, read_chunks, unpack
 from ernie_ray.jobs.storage import Location, Storage, staging_path
 from ernie_ray.modeldir import ClassificationSpec, Manifest
@@ -337,7 +337,8 @@ def _finish(
     folder = staging_path(storage.resolve(output))
     folder.mkdir()
     try:
-        pyarrow.parquet.write_table(kept, str(folder / ROWS), compression="zstd")
+        written = with_given_names(kept, request.schema)
+        pyarrow.parquet.write_table(written, str(folder / ROWS), compression="zstd")
         with (folder / ROWS).open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         names = [file.name for file in request.files]

@@ -81,6 +81,12 @@ def texts_of(block: pa.Table) -> list[Text]:
     return [text if pair is None else (text, pair) for text, pair in zip(texts, pairs, strict=True)]
 
 
+def with_given_names(table: pa.Table, schema: RowSchema) -> pa.Table:
+    """Call the columns of text(s) and label as they were called in the input."""
+    given = {"text": schema.text, "text_pair": schema.text_pair, "label": schema.label}
+    return table.rename_columns([given.get(name) or name for name in table.column_names])
+
+
 @dataclass
 class BadRowFilter:
     """Takes bad rows out of what reaches the driver.
