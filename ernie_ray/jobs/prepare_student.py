@@ -94,7 +94,7 @@ def _start(recipe: DistillRecipe, target: str, storage: Storage) -> Location:
         task=ClassificationSpec(
             labels=_labels(recipe, storage), multi_label=recipe.task.multi_label
         ),
-        network=_network(recipe, vocabulary),
+        network=student_network(recipe, vocabulary),
         pooling=None,
         normalize=False,
         text_prefix="",
@@ -111,7 +111,12 @@ def _start(recipe: DistillRecipe, target: str, storage: Storage) -> Location:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _network(recipe: DistillRecipe, vocabulary: VocabularySpec) -> StudentConfig:
+def student_network(recipe: DistillRecipe, vocabulary: VocabularySpec) -> StudentConfig:
+    """Describe the network that a recipe asks for.
+
+    Raises:
+        ConfigError: The settings do not make a network.
+    """
     student = recipe.student
     settings: dict[str, Any] = {
         "vocab_size": vocabulary.size,

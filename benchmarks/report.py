@@ -1,0 +1,71 @@
+"""Write a measured table to docs/results with what it takes to read and repeat it.
+
+Does not measure anything.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Render a Markdown table: the first column to the left, the others to the right."""
+    rule = [":--", *["--:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Median with the quartiles: ``5.3 (5.1-5.6)``."""
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+
+
+def write_result(name: str, title: str, command: str, body: str) -> Path:
+    """Write ``docs/results/<name>.md`` anew.
+
+    Args:
+        name: File name without its ending.
+        title: Heading.
+        command: What makes this table again, from the project's root.
+        body: Markdown: the table and how to read it.
+    """
+    facts = [
+        f"- command: `{command}`",
+        f"- commit: {_commit()}",
+        f"- date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
+        f"- machine: {_cpu()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}",
+    ]
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.md"
+    path.write_text(f"# {title}\n\n" + "\n".join(facts) + f"\n\n{body}\n", encoding="utf-8")
+    return path
+
+
+def _commit() -> str:
+    """The checked-out commit, marked if tracked files were changed since."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or "unknown"
+
+
+def _cpu() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
+    found = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+    flags = found.get("flags", "").split()
+    widest = next((f for f in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if f in flags), "")
+    return f"{found.get('model name', platform.machine())} ({widest})" if widest else "unknown CPU"
