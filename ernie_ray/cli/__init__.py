@@ -20,6 +20,10 @@ from ernie_ray.errors import ErnieRayError
 COMMANDS = {
     "tour": "Everything once, small, on real text: train, export, serve, ask.",
     "finetune": "Fine-tune a pretrained encoder by a recipe, export it, measure it.",
+    "augment": "Make noisy copies of rows for a student to learn from.",
+    "label": "Give rows the logits of a teacher.",
+    "distill": "Train a fast student by a recipe, from a teacher's logits, labels or both.",
+    "slim": "Augment, label, distil and measure by a recipe: from a teacher to a table.",
     "export": "Turn a run's checkpoint, or pretrained weights, into a model directory.",
     "evaluate": "Measure a model directory on labelled rows.",
     "predict": "Give texts their labels, scores and vectors.",

@@ -20,6 +20,7 @@ from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs.storage import Location, Storage, staging_path
 from ernie_ray.modeldir import (
     EmbeddingSpec,
+    EncoderConfig,
     InputSpec,
     Lineage,
     Manifest,
@@ -28,11 +29,12 @@ from ernie_ray.modeldir import (
     seal_model_dir,
 )
 from ernie_ray.modeldir.folder import MANIFEST, TOKENIZER, WEIGHTS, write_golden_texts
+from ernie_ray.models.build import Network, build_network
 from ernie_ray.models.encoder import load_weights
 from ernie_ray.models.pretrained import PretrainedEncoder
 from ernie_ray.models.start import StartSpec, read_spec, save_tokenizer
 from ernie_ray.models.text_network import TextNetwork
-from ernie_ray.text.tokenizer import TextTokenizer
+from ernie_ray.text.cutter import cutter_file, read_cutter
 from ernie_ray.training.checkpoint import read_checkpoint
 from ernie_ray.training.golden import golden_texts, parity_bounds
 from ernie_ray.training.graph import layer_names, result_names, write_graphs
@@ -42,7 +44,7 @@ _PACKAGES = (
     "openvino", "ray", "tokenizers", "numpy",
 )  # fmt: skip
 
-_PROVED_ENGINES = (("openvino", "fp32"), ("onnxruntime", "fp32"), ("paddle", "fp32"))
+_PROVED_ENGINES = ("openvino", "onnxruntime", "paddle")
 """Every engine must pass in fp32 before a model directory is put in place."""
 
 
@@ -90,7 +92,7 @@ def export_checkpoint(
     metrics = {**label.metrics, **({"dev": checkpoint.metrics} if checkpoint.metrics else {})}
     staged = ExportLabel(label.name, lineage, metrics)
     return _export(
-        read_spec(start_dir), checkpoint.weights, start_dir / TOKENIZER, (target, staged, storage)
+        read_spec(start_dir), checkpoint.weights, cutter_file(start_dir), (target, staged, storage)
     )
 
 
@@ -141,31 +143,33 @@ def _export(
     destination: tuple[str | Location, ExportLabel, Storage],
 ) -> Location:
     target, label, storage = destination
-    network = TextNetwork(spec.network, pooling=spec.pooling, task=spec.task)
+    network = build_network(spec)
     load_weights(network, weights)
+    is_pair = not isinstance(spec.network, EncoderConfig) and spec.network.is_pair
     folder = staging_path(storage.resolve(target))
     folder.mkdir()
     try:
-        shutil.copyfile(tokenizer, folder / TOKENIZER)
+        shutil.copyfile(tokenizer, folder / tokenizer.name)
         save_file({k: np.ascontiguousarray(v) for k, v in weights.items()}, folder / WEIGHTS)
-        write_graphs(network, folder)
-        cutter = TextTokenizer.from_file(
-            tokenizer, max_tokens=spec.max_tokens, text_prefix=spec.text_prefix
-        )
-        golden = golden_texts(network, cutter, spec.network.pad_token_id)
+        if isinstance(network, TextNetwork):
+            write_graphs(network, folder)
+        cutter = read_cutter(tokenizer, max_tokens=spec.max_tokens, text_prefix=spec.text_prefix)
+        golden = golden_texts(network, cutter, spec.network.pad_token_id, is_pair=is_pair)
         write_golden_texts(folder, golden)
         manifest = _manifest(spec, label, network).model_copy(
             update={"parity": parity_bounds(golden)}
         )
         seal_model_dir(folder, manifest)
-        for engine, precision in _PROVED_ENGINES:
-            Predictor.from_dir(folder, engine=engine, precision=precision)
+        for engine in _PROVED_ENGINES if isinstance(network, TextNetwork) else ("numpy",):
+            Predictor.from_dir(folder, engine=engine, precision="fp32")
         return storage.publish(folder, target, last=MANIFEST)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _manifest(spec: StartSpec, label: ExportLabel, network: TextNetwork) -> Manifest:
+def _manifest(spec: StartSpec, label: ExportLabel, network: Network) -> Manifest:
+    # A student has no graph: its results are those of the numpy engine, its layers have no names.
+    layers = layer_names(network) if isinstance(network, TextNetwork) else ()
     return Manifest(
         name=label.name,
         task=spec.task,
@@ -178,8 +182,8 @@ def _manifest(spec: StartSpec, label: ExportLabel, network: TextNetwork) -> Mani
         vector=VectorSpec(
             pooling=spec.pooling, size=spec.network.hidden_size, normalize=spec.normalize
         ),
-        outputs=result_names(network) + layer_names(network),
-        layer_nodes=layer_names(network),
+        outputs=result_names(network) + layers,
+        layer_nodes=layers,
         parity={},
         lineage=label.lineage.model_copy(update={"pretrained": spec.pretrained}),
         metrics={split: dict(values) for split, values in label.metrics.items()},

@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-import tokenizers
 from tqdm import tqdm
 
-from ernie_ray.errors import ConfigError, SourceError
+from ernie_ray.errors import ConfigError, DataError, SourceError
+from ernie_ray.jobs.file_digests import digests_of_files
 from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, texts_of
 from ernie_ray.jobs.row_dataset import WORK_CPUS, blocks_in_order, row_dataset
 from ernie_ray.jobs.storage import Location
@@ -30,12 +29,12 @@ from ernie_ray.modeldir import ClassificationSpec, TaskSpec
 from ernie_ray.tasks import family_of
 from ernie_ray.text.cache import SUMMARY_FILE, FeatureCache
 from ernie_ray.text.cache_writer import CacheWriter
+from ernie_ray.text.cutter import Cutter, cutter_from_bytes
 from ernie_ray.text.row_files import DataFile, find_files
 from ernie_ray.text.rows import LABEL_SEPARATOR, OnBad, RowSchema
-from ernie_ray.text.tokenizer import TextTokenizer
 
 # Counts up when the same input would give another cache.
-_FORMAT = 1
+_FORMAT = 2
 _LABEL_COLUMNS = pa.schema(
     [("label", pa.string()), ("problem", pa.string()), ("is_fatal", pa.bool_())]
 )
@@ -50,7 +49,7 @@ class FeatureRequest:
         schema: Their columns. Without a label column the cache has no labels; the labels
             themselves are those of ``task``.
         task: How a label is encoded.
-        tokenizer: A ``tokenizer.json`` on this machine.
+        tokenizer: A ``tokenizer.json`` or a student's ``vocabulary.json`` on this machine.
         max_tokens: Longest row in tokens, special tokens included.
         text_prefix: Put before every text.
         on_bad: Stop at a bad row, or skip and list it.
@@ -108,7 +107,12 @@ def build_feature_cache(
     with (
         bar,
         CacheWriter(
-            path, digest=digest, file_names=names, labels=request.labels, label_width=width
+            path,
+            digest=digest,
+            file_names=names,
+            labels=request.labels,
+            label_width=width,
+            teacher_width=_teacher_width(request),
         ) as writer,
     ):
         for block in blocks_in_order(dataset):
@@ -187,9 +191,15 @@ def _tokenize_block(
         "is_fatal": good["is_fatal"],
     }
     if width:
-        labels = [family.label_of(label) for label in good["label"].to_pylist()]
-        flat = np.concatenate([np.empty(0, np.float32), *labels])
-        columns["label"] = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), width)
+        unknown = np.full(width, np.nan, dtype=np.float32)
+        labels = [
+            unknown if label is None else family.label_of(label)
+            for label in good["label"].to_pylist()
+        ]
+        columns["label"] = _fixed_list_array(labels, width)
+    if teacher_width := _teacher_width(request):
+        columns["teacher_logits"] = _teacher_logits(good, teacher_width)
+        columns["copy"] = good["copy"]
     features = pa.table(columns)
     bad = block.filter(pc.invert(is_good)).select(["file", "row", "problem", "is_fatal"])
     return (
@@ -197,16 +207,34 @@ def _tokenize_block(
     )
 
 
-def _list_array(rows: Sequence[Sequence[int]], kind: pa.DataType) -> pa.ListArray:
+def _teacher_logits(good: pa.Table, width: int) -> pa.Array:
+    unknown = np.full(width, np.nan, dtype=np.float32)
+    found = []
+    for row, logits in zip(good["row"], good["teacher_logits"].to_pylist(), strict=True):
+        if logits is not None and len(logits) != width:
+            raise DataError(
+                f"row {row.as_py() + 1} has {len(logits)} teacher logits, but the task has {width} "
+                "classes; label the rows with a teacher of this task"
+            )
+        found.append(unknown if logits is None else np.asarray(logits, np.float32))
+    return _fixed_list_array(found, width)
+
+
+def _fixed_list_array(rows: Sequence[np.ndarray], width: int) -> pa.Array:
+    flat = np.concatenate([np.empty(0, np.float32), *rows])
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), width)
+
+
+def _list_array(rows: Sequence[Sequence[int] | np.ndarray], kind: pa.DataType) -> pa.ListArray:
     return pa.array(rows, pa.list_(kind))
 
 
 @functools.lru_cache(maxsize=1)
-def _tokenizer(tokenizer_json: ray.ObjectRef, max_tokens: int, text_prefix: str) -> TextTokenizer:
+def _tokenizer(tokenizer_json: ray.ObjectRef, max_tokens: int, text_prefix: str) -> Cutter:
     # Kept for the next block of the same worker process: a vocabulary of 250,000 pieces takes a
     # second to read.
-    tokenizer = tokenizers.Tokenizer.from_buffer(ray.get(tokenizer_json))
-    return TextTokenizer(tokenizer, max_tokens=max_tokens, text_prefix=text_prefix)
+    content = ray.get(tokenizer_json)
+    return cutter_from_bytes(content, "tokenizer", max_tokens=max_tokens, text_prefix=text_prefix)
 
 
 def _read_tokenizer(path: Path) -> bytes:
@@ -215,7 +243,7 @@ def _read_tokenizer(path: Path) -> bytes:
     except OSError as error:
         raise SourceError(f"{path}: the tokenizer cannot be read: {error.strerror}") from error
     # Read here once, so that a broken file is an error before any task runs.
-    TextTokenizer.from_file(path, max_tokens=16)
+    cutter_from_bytes(content, str(path), max_tokens=16)
     return content
 
 
@@ -223,13 +251,14 @@ def _label_width(request: FeatureRequest) -> int:
     return 0 if request.schema.label is None else family_of(request.task).label_width
 
 
+def _teacher_width(request: FeatureRequest) -> int:
+    return 0 if request.schema.teacher_logits is None else request.task.num_outputs
+
+
 def _digest(request: FeatureRequest, files: Sequence[DataFile], tokenizer_json: bytes) -> str:
-    # hashlib releases the interpreter lock, so threads hash in parallel.
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        contents = list(pool.map(_digest_of_file, files))
     parts = {
         "cache_format": _FORMAT,
-        "files": contents,
+        "files": digests_of_files(files),
         "schema": asdict(checked_schema(request.schema, request.task)),
         "task": request.task.model_dump(mode="json"),
         "tokenizer": hashlib.sha256(tokenizer_json).hexdigest(),
@@ -238,9 +267,3 @@ def _digest(request: FeatureRequest, files: Sequence[DataFile], tokenizer_json: 
         "on_bad": request.on_bad,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _digest_of_file(file: DataFile) -> str:
-    with file.open() as stream:
-        content = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
-    return f"{file.format} {content}"

@@ -6,11 +6,11 @@ Each is written once per run, whole or not at all, where every worker can reach 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ernie_ray.config import Recipe
+from ernie_ray.config import DistillRecipe, Recipe
 from ernie_ray.errors import ConfigError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.features import FeatureRequest, build_feature_cache, collect_labels
@@ -44,7 +44,7 @@ class Prepared:
     data_digest: str
 
 
-def row_schema(recipe: Recipe) -> RowSchema:
+def row_schema(recipe: Recipe | DistillRecipe) -> RowSchema:
     """Columns of the recipe's files."""
     data = recipe.data
     return RowSchema(
@@ -71,12 +71,35 @@ def prepare(recipe: Recipe, run: str, storage: Storage, *, show_progress: bool) 
     """
     start = _start(recipe, f"{run}/{runs.START}", storage)
     local_start = storage.fetch(start)
+    splits = {"train": recipe.data.train, "dev": recipe.data.dev}
+    requests = {
+        split: _feature_request(recipe, storage.resolve(name), local_start)
+        for split, name in splits.items()
+        if name
+    }
+    return prepare_features(start, requests, run, storage, show_progress=show_progress)
+
+
+def prepare_features(
+    start: Location,
+    requests: Mapping[str, FeatureRequest],
+    run: str,
+    storage: Storage,
+    *,
+    show_progress: bool,
+) -> Prepared:
+    """Build the feature caches of a run.
+
+    Args:
+        start: The run's start folder.
+        requests: What to tokenize as ``train`` and, if there are any, as ``dev``.
+        run: The run folder, as ``Storage.resolve`` takes it.
+        storage: Resolves the run folder.
+        show_progress: Draw bars on stderr.
+    """
     places = {}
     digest = ""
-    for split, name in (("train", recipe.data.train), ("dev", recipe.data.dev)):
-        if not name:
-            continue
-        request = _feature_request(recipe, storage.resolve(name), local_start)
+    for split, request in requests.items():
         place, found = _features(request, f"{run}/{runs.FEATURES}", storage, show_progress)
         places[split] = place
         digest = digest or found

@@ -27,6 +27,8 @@ ROW_COLUMNS = pa.schema(
         ("text", pa.string()),
         ("text_pair", pa.string()),
         ("label", pa.string()),
+        ("teacher_logits", pa.list_(pa.float32())),
+        ("copy", pa.int32()),
         ("problem", pa.string()),
         ("is_fatal", pa.bool_()),
     ]
@@ -50,7 +52,7 @@ def read_blocks(
         pending: list[dict[str, object]] = []
         try:
             for row in check_rows(files[number], schema):
-                pending.append(_record(number, row))
+                pending.append(record_of(number, row))
                 if len(pending) == _ROWS_PER_YIELD:
                     yield pa.Table.from_pylist(pending, ROW_COLUMNS)
                     pending = []
@@ -59,17 +61,30 @@ def read_blocks(
         yield pa.Table.from_pylist(pending, ROW_COLUMNS)
 
 
-def _record(number: int, row: Row | BadRow) -> dict[str, object]:
+def record_of(number: int, row: Row | BadRow) -> dict[str, object]:
+    """Give a row of a file the form of ``ROW_COLUMNS``."""
     record: dict[str, object] = {"file": number, "row": row.index, "is_fatal": False}
     if isinstance(row, BadRow):
         return record | {"problem": str(row)}
-    return record | {"text": row.text, "text_pair": row.text_pair, "label": row.label}
+    return record | {
+        "text": row.text,
+        "text_pair": row.text_pair,
+        "label": row.label,
+        "teacher_logits": row.teacher_logits,
+        "copy": row.copy,
+    }
 
 
 def texts_of(block: pa.Table) -> list[Text]:
     """List the texts or pairs of a block's rows, none of which may be bad."""
     texts, pairs = block["text"].to_pylist(), block["text_pair"].to_pylist()
     return [text if pair is None else (text, pair) for text, pair in zip(texts, pairs, strict=True)]
+
+
+def with_given_names(table: pa.Table, schema: RowSchema) -> pa.Table:
+    """Call the columns of text(s) and label as they were called in the input."""
+    given = {"text": schema.text, "text_pair": schema.text_pair, "label": schema.label}
+    return table.rename_columns([given.get(name) or name for name in table.column_names])
 
 
 @dataclass

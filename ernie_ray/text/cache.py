@@ -38,17 +38,21 @@ class CacheSummary(BaseModel):
     skipped: tuple[str, ...] = Field((), description="The first of them: file, line, problem.")
 
 
-def cache_schema(digest: str, labels: Sequence[str], label_width: int) -> pa.Schema:
+def cache_schema(
+    digest: str, labels: Sequence[str], label_width: int, teacher_width: int = 0
+) -> pa.Schema:
     """Describe the columns of ``features.arrow``.
 
     Args:
         digest: Key of the cache.
         labels: Label names in the order of their encoding.
         label_width: Numbers per row that encode the label; 0: no label column.
+        teacher_width: Logits per row that a teacher gave; 0: no such column.
 
     Returns:
         One line per row: ``file`` (position among the input files) and ``row`` (position in that
-        file, bad rows counted) say where it came from.
+        file, bad rows counted) say where it came from. A row without label or teacher logits has
+        NaN there; ``copy`` is 0 for a row as it was given.
     """
     columns = [
         ("file", pa.int32()),
@@ -59,6 +63,9 @@ def cache_schema(digest: str, labels: Sequence[str], label_width: int) -> pa.Sch
     ]
     if label_width:
         columns.append(("label", pa.list_(pa.float32(), label_width)))
+    if teacher_width:
+        columns.append(("teacher_logits", pa.list_(pa.float32(), teacher_width)))
+        columns.append(("copy", pa.int32()))
     return pa.schema(
         columns, metadata={"digest": digest, "labels": json.dumps(list(labels), ensure_ascii=False)}
     )
@@ -140,10 +147,30 @@ class FeatureCache:
         Returns:
             float32 [len(indices), label width]; the width is 0 if rows have no label.
         """
-        width = self._parts[0].labels.shape[1] if self._parts else 0
+        return self._gather(indices, "labels")
+
+    def teacher_logits(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read what the teacher gave for some rows.
+
+        Args:
+            indices: Positions from 0, in any order.
+
+        Returns:
+            float32 [len(indices), outputs]; NaN for a row that no teacher has seen; the width is 0
+            if the cache has none at all.
+        """
+        return self._gather(indices, "teacher_logits")
+
+    @property
+    def copies(self) -> NDArray[np.int32]:
+        """Number of the augmented copy, int32 [rows]; 0 for a row as it was given."""
+        return np.concatenate([np.empty(0, np.int32), *(part.copies for part in self._parts)])
+
+    def _gather(self, indices: Sequence[int] | NDArray[np.int64], name: str) -> NDArray[np.float32]:
+        width = getattr(self._parts[0], name).shape[1] if self._parts else 0
         found = np.empty((len(indices), width), dtype=np.float32)
         for position, (part, i) in enumerate(map(self._locate, indices)):
-            found[position] = part.labels[i]
+            found[position] = getattr(part, name)[i]
         return found
 
     def _locate(self, index: int | np.int64) -> tuple[_Part, int]:
@@ -164,14 +191,23 @@ class _Part:
         self._type_offsets: NDArray[np.int32] = types.offsets.to_numpy()
         self._token_type_ids: NDArray[np.int8] = types.values.to_numpy()
         self._is_truncated: Any = batch.column("is_truncated")
-        if "label" in batch.schema.names:
-            width = batch.schema.field("label").type.list_size
-            flat = batch.column("label").flatten().to_numpy()
-            self.labels: NDArray[np.float32] = flat.reshape(self.num_rows, width)
-        else:
-            self.labels = np.empty((self.num_rows, 0), dtype=np.float32)
+        self.labels = _fixed_lists(batch, "label")
+        self.teacher_logits = _fixed_lists(batch, "teacher_logits")
+        has_copies = "copy" in batch.schema.names
+        self.copies: NDArray[np.int32] = (
+            batch.column("copy").to_numpy() if has_copies else np.zeros(self.num_rows, np.int32)
+        )
 
     def tokens(self, i: int) -> TokenIds:
         ids = self._input_ids[self.offsets[i] : self.offsets[i + 1]]
         types = self._token_type_ids[self._type_offsets[i] : self._type_offsets[i + 1]]
         return TokenIds(ids.tolist(), types.tolist(), self._is_truncated[i].as_py())
+
+
+def _fixed_lists(batch: pa.RecordBatch, name: str) -> NDArray[np.float32]:
+    """A column of lists of one length as a view [rows, length]; length 0 if it is not there."""
+    if name not in batch.schema.names:
+        return np.empty((batch.num_rows, 0), dtype=np.float32)
+    width = batch.schema.field(name).type.list_size
+    flat: NDArray[np.float32] = batch.column(name).flatten().to_numpy()
+    return flat.reshape(batch.num_rows, width)

@@ -36,6 +36,7 @@ class CacheWriter:
         file_names: Sequence[str],
         labels: Sequence[str] = (),
         label_width: int = 0,
+        teacher_width: int = 0,
     ) -> None:
         """Prepare a cache that will stand at ``path``.
 
@@ -45,8 +46,9 @@ class CacheWriter:
             file_names: Input files; column ``file`` counts them from 0.
             labels: Label names in the order of their encoding.
             label_width: Numbers per row that encode the label; 0: no labels.
+            teacher_width: Logits per row that a teacher gave; 0: none.
         """
-        self.schema = cache_schema(digest, labels, label_width)
+        self.schema = cache_schema(digest, labels, label_width, teacher_width)
         self.num_rows = 0
         self._path = path
         self._digest = digest

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,10 @@ class RowSchema:
         labels: The labels that are known; None: any, to be collected from the rows.
         is_multi_label: A row has any number of labels: a list, or a text that separates them by
             ``LABEL_SEPARATOR``; ``Row.label`` is such a text, empty for none.
+        is_label_optional: Rows may lack the label, or have null or an empty text for it.
+        teacher_logits: Column of a teacher's logits, a list of numbers that rows may lack; None:
+            not read.
+        copy: Column with the number of an augmented copy, which rows may lack; None: not read.
     """
 
     text: str = "text"
@@ -41,6 +45,9 @@ class RowSchema:
     label: str | None = None
     labels: tuple[str, ...] | None = None
     is_multi_label: bool = False
+    is_label_optional: bool = False
+    teacher_logits: str | None = None
+    copy: str | None = None
 
     def __post_init__(self) -> None:
         if self.labels is not None and self.label is None:
@@ -54,7 +61,8 @@ class RowSchema:
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is read."""
-        return tuple(name for name in (self.text, self.text_pair, self.label) if name is not None)
+        named = (self.text, self.text_pair, self.label, self.teacher_logits, self.copy)
+        return tuple(name for name in named if name is not None)
 
     @property
     def label_kind(self) -> Literal["none", "given", "free"]:
@@ -74,6 +82,8 @@ class Row:
         text_pair: Second text of a pair, else None.
         label: The label as a string (a whole number is turned into one), else None.
         origin: File and line, ``"reviews.jsonl:12"`` (in parquet, file and row), both from 1.
+        teacher_logits: What a teacher gave for the row, before temperature; None: none did.
+        copy: 0 for a row as it was given, 1, 2... for its augmented copies.
     """
 
     index: int
@@ -81,6 +91,8 @@ class Row:
     text_pair: str | None
     label: str | None
     origin: str
+    teacher_logits: tuple[float, ...] | None = None
+    copy: int = 0
 
 
 @dataclass(frozen=True)
@@ -133,7 +145,7 @@ class RowReader:
             for index, row in enumerate(check_rows(file, self._schema), start):
                 if isinstance(row, Row):
                     self.num_rows[file.name] += 1
-                    yield Row(index, row.text, row.text_pair, row.label, row.origin)
+                    yield replace(row, index=index)
                 else:
                     self._skip(BadRow(index, row.origin, row.problem))
             start = index + 1
@@ -210,7 +222,33 @@ class _MissingColumnError(_UnfitError):
 def _checked(index: int, origin: str, fields: Mapping[str, object], schema: RowSchema) -> Row:
     pair = None if schema.text_pair is None else _text_of(fields, schema.text_pair)
     label = None if schema.label is None else _label_of(fields, schema.label, schema)
-    return Row(index, _text_of(fields, schema.text), pair, label, origin)
+    logits = None if schema.teacher_logits is None else fields.get(schema.teacher_logits)
+    copy = 0 if schema.copy is None else fields.get(schema.copy)
+    return Row(
+        index,
+        _text_of(fields, schema.text),
+        pair,
+        label,
+        origin,
+        teacher_logits=None if logits is None else _logits_of(logits, str(schema.teacher_logits)),
+        copy=0 if copy is None else _copy_of(copy, str(schema.copy)),
+    )
+
+
+def _logits_of(value: object, column: str) -> tuple[float, ...]:
+    # bool is a number to Python, too.
+    if not isinstance(value, list) or not all(type(x) in (int, float) for x in value):
+        raise _UnfitError(f"'{column}' is {_kind_of(value)}; write a list of numbers")
+    if not all(map(math.isfinite, value)):
+        raise _UnfitError(f"'{column}' holds NaN or infinite numbers; label the row again")
+    return tuple(map(float, value))
+
+
+def _copy_of(value: object, column: str) -> int:
+    try:
+        return int(str(value))
+    except ValueError:
+        raise _UnfitError(f"'{column}' is {_kind_of(value)}; write a whole number") from None
 
 
 def _value_of(fields: Mapping[str, object], column: str) -> object:
@@ -244,7 +282,9 @@ def _text_of(fields: Mapping[str, object], column: str) -> str:
     return value
 
 
-def _label_of(fields: Mapping[str, object], column: str, schema: RowSchema) -> str:
+def _label_of(fields: Mapping[str, object], column: str, schema: RowSchema) -> str | None:
+    if schema.is_label_optional and fields.get(column) in (None, ""):
+        return None
     value = _value_of(fields, column)
     if not schema.is_multi_label:
         return _one_label(value, column, schema.labels)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.numpy import load_file, save_file
 
 from ernie_ray.errors import CheckpointError
+from ernie_ray.training.patience import Patience
 
 WEIGHTS = "weights.safetensors"
 OPTIMIZER = "optimizer.safetensors"
@@ -39,6 +40,7 @@ class _State(BaseModel):
 
     position: Position
     metrics: dict[str, float]
+    patience: Patience = Patience()
     sha256: dict[str, str] = Field(description="Digest of each other file.")
 
 
@@ -51,12 +53,14 @@ class Checkpoint:
         weights: The network's parameters by name.
         optimizer: The optimizer's state by name.
         metrics: Dev metrics at this position; empty without a dev set.
+        patience: How the evaluations so far went.
     """
 
     position: Position
     weights: Mapping[str, NDArray[np.float32]]
     optimizer: Mapping[str, NDArray[np.float32]]
     metrics: Mapping[str, float]
+    patience: Patience = field(default_factory=Patience)
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -66,6 +70,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     state = _State(
         position=checkpoint.position,
         metrics=dict(checkpoint.metrics),
+        patience=checkpoint.patience,
         sha256={name: _digest(folder / name) for name in (WEIGHTS, OPTIMIZER)},
     )
     (folder / STATE).write_text(state.model_dump_json(indent=1), encoding="utf-8")
@@ -93,6 +98,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         weights=load_file(folder / WEIGHTS),
         optimizer=load_file(folder / OPTIMIZER),
         metrics=state.metrics,
+        patience=state.patience,
     )
 
 

@@ -6,15 +6,17 @@ They are the project's own, so that no row of a user's data leaves in a model di
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import paddle
 from numpy.typing import NDArray
 
 from ernie_ray.modeldir import GoldenText, ParityBound
-from ernie_ray.models.text_network import TextNetwork
+from ernie_ray.models.build import Network
+from ernie_ray.text.cutter import Cutter
 from ernie_ray.text.features import pad_batch
-from ernie_ray.text.tokenizer import TextTokenizer
+from ernie_ray.text.tokenizer import Text
 
 GOLDEN_TEXTS = (
     "好",
@@ -32,10 +34,20 @@ GOLDEN_TEXTS = (
 
 
 def golden_texts(
-    network: TextNetwork, tokenizer: TextTokenizer, pad_token_id: int
+    network: Network, tokenizer: Cutter, pad_token_id: int, *, is_pair: bool = False
 ) -> list[GoldenText]:
-    """Run the golden texts through the network itself (Paddle, fp32)."""
-    rows = tokenizer.encode(GOLDEN_TEXTS)
+    """Run the golden texts through the network itself (Paddle, fp32).
+
+    Args:
+        network: Trained.
+        tokenizer: Cuts as the network was trained.
+        pad_token_id: Fills the batch up.
+        is_pair: Give each text its neighbour as second text.
+    """
+    texts: list[Text] = list(GOLDEN_TEXTS)
+    if is_pair:
+        texts = list(pairwise(GOLDEN_TEXTS))
+    rows = tokenizer.encode(texts)
     batch = pad_batch(rows, pad_token_id=pad_token_id)
     network.eval()
     with paddle.no_grad():
@@ -47,9 +59,15 @@ def golden_texts(
     vectors = output.vector.numpy()
     logits = np.zeros((len(rows), 0)) if output.logits is None else output.logits.numpy()
     return [
-        GoldenText(text=text, input_ids=tuple(row.input_ids), vector=vector, logits=logit)
+        GoldenText(
+            text=text if isinstance(text, str) else text[0],
+            text_pair=None if isinstance(text, str) else text[1],
+            input_ids=tuple(int(i) for i in row.input_ids),
+            vector=vector,
+            logits=logit,
+        )
         for text, row, vector, logit in zip(
-            GOLDEN_TEXTS, rows, vectors.tolist(), logits.tolist(), strict=True
+            texts, rows, vectors.tolist(), logits.tolist(), strict=True
         )
     ]
 

@@ -19,16 +19,17 @@ import paddle
 from numpy.typing import NDArray
 
 from ernie_ray.config import TrainingSection
+from ernie_ray.models.build import Network
 from ernie_ray.models.encoder import load_weights, read_weights
-from ernie_ray.models.text_network import TextNetwork
 from ernie_ray.tasks import TaskFamily
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.text.features import pad_batch
-from ernie_ray.training.batch_plan import BatchPlan
+from ernie_ray.training.batch_plan import BatchPlan, EpochSubset
 from ernie_ray.training.checkpoint import Checkpoint, Position, write_checkpoint
 from ernie_ray.training.collective import WorkerGroup
-from ernie_ray.training.losses import LOSSES
+from ernie_ray.training.objective import LabelObjective, Objective
 from ernie_ray.training.optimizer import AdamW, LinearSchedule
+from ernie_ray.training.patience import Patience
 
 
 class Reporter(Protocol):
@@ -52,11 +53,13 @@ class TrainingData:
         train: Rows to learn from.
         dev: Rows to choose the best checkpoint by, or None.
         pad_token_id: Fills batches up.
+        subset: Training rows that the last epochs are made of; None: all.
     """
 
     train: FeatureCache
     dev: FeatureCache | None
     pad_token_id: int
+    subset: EpochSubset | None = None
 
 
 @dataclass
@@ -74,16 +77,28 @@ class TrainingLoop:
 
     def __init__(
         self,
-        network: TextNetwork,
+        network: Network,
         data: TrainingData,
         settings: TrainingSection,
         *,
         family: TaskFamily,
         group: WorkerGroup,
         reporter: Reporter,
+        objective: Objective | None = None,
     ) -> None:
+        """Prepare a run.
+
+        Args:
+            network: Starts from the weights it has.
+            data: Rows to learn from and to measure on.
+            settings: The optimisation.
+            family: Gives the metrics and, without an ``objective``, the loss.
+            group: This worker's place among the others.
+            reporter: Where metrics and checkpoints go.
+            objective: What is minimised; None: the family's loss on the labels.
+        """
         if settings.freeze_embeddings:
-            for parameter in network.encoder.embeddings.parameters():
+            for parameter in network.embedding_parameters():
                 parameter.stop_gradient = True
         self._network = network
         self._data = data
@@ -91,8 +106,10 @@ class TrainingLoop:
         self._family = family
         self._group = group
         self._reporter = reporter
-        self._loss = LOSSES[family.loss]
-        self._plan = BatchPlan(data.train.lengths, settings.global_batch_size, settings.seed)
+        self._objective = objective or LabelObjective(family.loss)
+        self._plan = BatchPlan(
+            data.train.lengths, settings.global_batch_size, settings.seed, data.subset
+        )
         self._num_steps = self._count_steps()
         self._schedule = LinearSchedule(
             settings.learning_rate,
@@ -102,6 +119,7 @@ class TrainingLoop:
         self._optimizer = AdamW(network, settings)
         self._position = Position()
         self._metrics: dict[str, float] = {}
+        self._patience = Patience()
         self._window = _Window()
 
     @property
@@ -119,6 +137,7 @@ class TrainingLoop:
         self._optimizer.load_state(dict(checkpoint.optimizer))
         self._position = checkpoint.position
         self._metrics = dict(checkpoint.metrics)
+        self._patience = checkpoint.patience
 
     def run(self) -> dict[str, float]:
         """Train to the end.
@@ -142,7 +161,7 @@ class TrainingLoop:
 
     def _remaining_batches(self) -> Iterator[NDArray[np.int64]]:
         """Rows of this worker in each step that is still to do; advances the position."""
-        while self._position.step < self._num_steps:
+        while self._position.step < self._num_steps and not self._has_lost_patience():
             epoch, step = self._position.epoch, self._position.step_in_epoch
             if step == self._plan.num_steps(epoch):
                 self._position = Position(epoch=epoch + 1, step=self._position.step)
@@ -164,8 +183,7 @@ class TrainingLoop:
         for start in range(0, len(indices), size):
             chosen = indices[start : start + size]
             logits, num_tokens = self._forward(self._data.train, chosen)
-            labels = paddle.to_tensor(self._data.train.labels(chosen))
-            loss = self._loss(logits, labels)
+            loss = self._objective(logits, self._data.train, chosen, position.epoch)
             (loss / num_global_rows).backward()
             self._window.loss_sum += float(loss)
             self._window.num_tokens += num_tokens
@@ -190,6 +208,10 @@ class TrainingLoop:
             paddle.to_tensor(batch.attention_mask),
         )
         return output.logits, int(batch.attention_mask.sum())
+
+    def _has_lost_patience(self) -> bool:
+        limit = self._settings.patience_evaluations
+        return 0 < limit <= self._patience.num_stale
 
     def _is_last(self) -> bool:
         return self._position.step == self._num_steps
@@ -222,6 +244,8 @@ class TrainingLoop:
     def _checkpoint(self) -> None:
         """Evaluate, write a checkpoint on rank 0 and report both."""
         self._metrics = self._evaluate()
+        # Every worker has the same metrics, so all stop at the same step.
+        self._patience = self._patience.after(self._metrics.get(self._family.primary_metric))
         metrics = {"step": self._position.step, **self._metrics}
         if self._group.rank == 0:
             with tempfile.TemporaryDirectory(prefix="ernie-ray-checkpoint-") as name:
@@ -232,6 +256,7 @@ class TrainingLoop:
                         weights=read_weights(self._network),
                         optimizer=self._optimizer.state(),
                         metrics=self._metrics,
+                        patience=self._patience,
                     ),
                 )
                 self._reporter.report(metrics, Path(name))

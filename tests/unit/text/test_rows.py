@@ -312,3 +312,24 @@ def test_files_are_found_in_one_order_whatever_the_disk_gives(tmp_path):
         jsonl(tmp_path / f"{name}.jsonl", {"text": name})
     names = [file.name.rpartition("/")[2] for file in find_files(tmp_path)]
     assert names == ["1.jsonl", "10.jsonl", "2.jsonl"]
+
+
+def test_optional_columns_may_be_missing_null_or_empty_but_not_wrong(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    schema = RowSchema(
+        label="label", is_label_optional=True, teacher_logits="teacher_logits", copy="copy"
+    )
+    path.write_text(
+        '{"text": "a", "label": "x", "teacher_logits": [1, -2.5], "copy": 3}\n'
+        '{"text": "b", "label": null}\n'
+        '{"text": "c", "label": "", "teacher_logits": null}\n',
+        encoding="utf-8",
+    )
+    rows = list(read_rows(path, schema))
+    assert [row.label for row in rows] == ["x", None, None]
+    assert [row.teacher_logits for row in rows] == [(1.0, -2.5), None, None]
+    assert [row.copy for row in rows] == [3, 0, 0]
+    for wrong in ('"teacher_logits": "1"', '"teacher_logits": [true]', '"copy": "x"'):
+        path.write_text(f'{{"text": "a", {wrong}}}\n', encoding="utf-8")
+        with pytest.raises(DataError, match=r"rows\.jsonl:1"):
+            list(read_rows(path, schema))
