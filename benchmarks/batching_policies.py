@@ -138,9 +138,9 @@ def capacity(predictor: Predictor, rows: Sequence[TokenIds]) -> float:
 
 def texts_of(path: Path, limit: int) -> list[str]:
     """The field `text` of a JSON lines file, packed with gzip or not."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open()
-    with opened as lines:
-        return [json.loads(line)["text"] for line in islice(lines, limit)]
+    packed = path.read_bytes()
+    lines = (gzip.decompress(packed) if path.suffix == ".gz" else packed).splitlines()
+    return [json.loads(line)["text"] for line in islice(lines, limit)]
 
 
 @click.command()

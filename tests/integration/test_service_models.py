@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,11 +40,12 @@ class Program:
             text=True,
         )
 
-    def deploy(self, *models):
-        self.process.stdin.write(json.dumps({"models": models}) + "\n")
+    def deploy(self, *models, **options):
+        self.process.stdin.write(json.dumps({"models": models, "options": options}) + "\n")
         self.process.stdin.flush()
         for line in self.process.stdout:
-            if line.strip() == "deployed":
+            if line.startswith("deployed"):
+                self.metrics_url = f"http://127.0.0.1:{line.split()[1]}/metrics"
                 return
         raise AssertionError("the program ended")
 
@@ -145,3 +147,21 @@ def test_an_update_to_another_model_drops_no_request(program, tmp_path, tiny_mod
         time.sleep(3)
     assert load.failures == []
     assert load.outcomes[200] > 20
+
+
+def test_ray_exports_every_number_of_the_dashboard(program):
+    dashboard = Path(__file__).parents[2] / "serve_apps" / "grafana_dashboard.json"
+    wanted = set(re.findall(r"ray_ernie_ray_\w+", dashboard.read_text(encoding="utf-8")))
+    assert len(wanted) > 10
+    with httpx.Client(base_url=program.url, timeout=30) as client:
+        client.post("/v1/vectors", json={"texts": TEXTS})
+        client.post("/v1/vectors", content=b"{")
+    deadline_s = time.monotonic() + 60
+    while True:
+        text = httpx.get(program.metrics_url, timeout=30).text
+        missing = {name for name in wanted if f"\n{name}{{" not in text}
+        if not missing:
+            break
+        found = sorted(set(re.findall(r"ray_ernie_ray_\w+", text)))
+        assert time.monotonic() < deadline_s, (missing, found)
+        time.sleep(1)
