@@ -43,7 +43,7 @@ class RequestLimits(_Args):
 
 
 class SecurityArgs(_Args):
-    """Who may ask. TLS ends before this service; see docs/serving.md."""
+    """Who may ask. TLS ends before this service (docs/serving.md)."""
 
     api_keys_file: str | None = Field(
         default=None, description="File with one SHA-256 of a key in each line, from `api-key`."

@@ -26,11 +26,13 @@ from ernie_ray.serving.catalog import Catalog
 from ernie_ray.serving.cors import Cors
 from ernie_ray.serving.grpc_dialect import GrpcMethods
 from ernie_ray.serving.loading import exposed_nodes, load_runner
+from ernie_ray.serving.local_runner import LocalRunner
 from ernie_ray.serving.meters import Meters
 from ernie_ray.serving.ray_meters import RayMeters
 from ernie_ray.serving.remote_runner import RemoteRunner
 from ernie_ray.serving.request_log import RequestLog
 from ernie_ray.serving.served_model import ServedModel
+from ernie_ray.serving.work_report import WorkReport
 
 logger = logging.getLogger("ray.serve")
 
@@ -65,6 +67,7 @@ class TextModelReplica(GrpcMethods):
         self._handles = handles
         self._meters = Meters()
         self._exporter = RayMeters(self._meters)
+        self._work = WorkReport(())
         self.service: TextService | None = None
         super().__init__(lambda: self.service)
 
@@ -95,8 +98,15 @@ class TextModelReplica(GrpcMethods):
             sends_request_id=False,
         )
         self.service = TextService(Catalog(served), options)
+        self._work = WorkReport(
+            one.runner.batcher for one in served if isinstance(one.runner, LocalRunner)
+        )
         self._exporter.start()
         return self.service
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Serve how much work waits here and how busy the engines are."""
+        return self._work.take()
 
     async def check_health(self) -> None:
         """Run a real forward through every model here; Serve replaces the replica if one raises."""
@@ -133,7 +143,12 @@ class ModelReplica:
         meters = Meters()
         self._exporter = RayMeters(meters)
         self._runner = await load_runner(args, _num_cpus(), meters)
+        self._work = WorkReport([self._runner.batcher])
         self._exporter.start()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Serve how much work waits here and how busy the engine is."""
+        return self._work.take()
 
     async def infer(self, ask: Ask) -> Result | ErnieRayError:
         """Answer an ask. Our own errors are returned, since raised ones cross as another type."""

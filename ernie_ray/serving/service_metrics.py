@@ -22,11 +22,13 @@ class ModelMetrics:
         self._texts = meters.histogram("ernie_ray_batch_texts", COUNTS, model=model)
         self._tokens = meters.histogram("ernie_ray_batch_tokens", COUNTS, model=model)
         self._real = meters.counter("ernie_ray_tokens_total", model=model)
+        self._busy_s = meters.counter("ernie_ray_engine_busy_seconds_total", model=model)
         self._padded = meters.counter("ernie_ray_padded_tokens_total", model=model)
 
     def on_batch(self, batch: BatchDone) -> None:
         """Count one batch; padding waste is 1 - tokens / padded tokens."""
         self._forward_s.add(batch.forward_s)
+        self._busy_s.add(batch.forward_s)
         self._texts.add(batch.num_texts)
         self._tokens.add(batch.num_tokens)
         self._real.add(batch.num_tokens)
@@ -37,7 +39,6 @@ class ModelMetrics:
         batcher, model = runner.batcher, self._model
         self._meters.gauge("ernie_ray_queue_tokens", lambda: batcher.num_queued_tokens, model=model)
         self._meters.gauge("ernie_ray_queue_texts", lambda: batcher.num_queued_texts, model=model)
-        self._meters.gauge("ernie_ray_engine_busy_seconds", lambda: batcher.busy_s, model=model)
 
 
 class RequestMetrics:
