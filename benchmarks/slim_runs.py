@@ -20,7 +20,8 @@ from ernie_ray.jobs.augment import AugmentRequest, augment
 from ernie_ray.jobs.distill import distill
 from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.finetune import finetune
-from ernie_ray.jobs.label import LabelRequest, label
+from ernie_ray.jobs.label import label
+from ernie_ray.jobs.label_request import LabelRequest
 from ernie_ray.jobs.labelled_rows import ROWS
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import ClassificationSpec

@@ -45,13 +45,21 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"ernie_ray.cli.{cmd_name.replace('-', '_')}")
-        command: click.Command = module.command
-        return command
+        return _with_marks(module.command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _with_marks(command: click.Command) -> click.Command:
+    """Put click's mark before examples, which keeps their lines, where the docstring writes it.
+
+    Docstrings with a backslash are raw, and in those the mark is two characters.
+    """
+    command.help = (command.help or "").replace("\\b\n", "\b\n")
+    return command
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,6 +73,9 @@ def group() -> None:
       ernie-ray finetune classify --set data.train=train.jsonl --set data.dev=dev.jsonl
       ernie-ray serve runs/classify/model
     """
+
+
+_with_marks(group)
 
 
 def main() -> None:

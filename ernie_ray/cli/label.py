@@ -84,7 +84,8 @@ def command(
       ernie-ray label s3://b/teacher s3://b/rows/ --num-actors 8 --gpus-per-actor 0.5 --output s3://b/out
     """
     from ernie_ray.distillation.teacher import TeacherSettings
-    from ernie_ray.jobs.label import LabelRequest, Pool, Selection, label
+    from ernie_ray.jobs.label import label
+    from ernie_ray.jobs.label_request import LabelRequest, Pool, Selection
 
     place = open_storage(options["storage"])
     request = LabelRequest(

@@ -166,70 +166,91 @@ def _cnn_products(config: CnnConfig, weights: Weights) -> Callable[[NDArray[np.i
 
 
 def _lstm(config: LstmConfig, weights: Weights) -> Reader:
-    directions = ("", "_reverse") if config.is_bidirectional else ("",)
-    cells = [_LstmCell(weights, suffix) for suffix in directions]
+    suffixes = ("", "_reverse") if config.is_bidirectional else ("",)
+    inputs = [_lstm_inputs(weights, suffix) for suffix in suffixes]
+    # Both directions step together: half as many calls, which is what one text costs.
+    recurrent_DUG = np.stack(
+        [_halved_gates(weights[f"reader.weight_hh_l0{suffix}"].T) for suffix in suffixes]
+    )
     pooling = config.pooling
 
     def read(texts: list[NDArray[np.int64]]) -> Array:
-        parts = []
-        for cell, is_reverse in zip(cells, (False, True), strict=False):
-            read_ids = [ids[::-1] for ids in texts] if is_reverse else texts
-            parts.append(cell.run(read_ids, pooling))
-        return np.concatenate(parts, axis=1)
+        lengths = np.array([len(ids) for ids in texts])
+        order = np.argsort(-lengths, kind="stable")
+        gates = [
+            np.stack(
+                [look_up(texts[i][::step]) for look_up, step in zip(inputs, (1, -1), strict=False)]
+            )
+            for i in order
+        ]
+        features_DNU = _recur(gates, lengths[order], recurrent_DUG, pooling)
+        result = np.empty((len(texts), config.features_per_text), np.float32)
+        result[order] = np.concatenate(list(features_DNU), axis=1)
+        return result
 
     return read
 
 
-class _LstmCell:
-    """One direction, with Paddle's parameters: gates in the order input, forget, cell, output."""
+def _lstm_inputs(weights: Weights, suffix: str) -> Callable[[NDArray[np.int64]], Array]:
+    """Give a token's part of the gates [T, 4 U], halved as ``_halved_gates`` does."""
+    bias = weights[f"reader.bias_ih_l0{suffix}"] + weights[f"reader.bias_hh_l0{suffix}"]
+    input_EG = _halved_gates(weights[f"reader.weight_ih_l0{suffix}"].T)
+    bias_G = _halved_gates(bias)
+    embedding_VE = weights["embedding.weight"]
+    if len(embedding_VE) * input_EG.shape[1] * 4 > _TABLE_LIMIT_BYTES:
+        return lambda ids: embedding_VE.take(ids, axis=0) @ input_EG + bias_G
+    table_VG = embedding_VE @ input_EG + bias_G
+    return lambda ids: table_VG.take(ids, axis=0)
 
-    def __init__(self, weights: Weights, suffix: str) -> None:
-        name = f"reader.{{}}_l0{suffix}".format
-        bias = weights[name("bias_ih")] + weights[name("bias_hh")]
-        input_EG = weights[name("weight_ih")].T
-        embedding_VE = weights["embedding.weight"]
-        self._recurrent_UG = np.ascontiguousarray(weights[name("weight_hh")].T)
-        self._num_units = len(self._recurrent_UG)
-        if embedding_VE.shape[0] * input_EG.shape[1] * 4 > _TABLE_LIMIT_BYTES:
-            self._inputs: Callable[[NDArray[np.int64]], Array] = lambda ids: (
-                embedding_VE.take(ids, axis=0) @ input_EG + bias
-            )
-        else:
-            table_VG = embedding_VE @ input_EG + bias
-            self._inputs = lambda ids: table_VG.take(ids, axis=0)
 
-    def run(self, texts: list[NDArray[np.int64]], pooling: str) -> Array:
-        """Read texts, the longest first, so that those still being read stand at the top."""
-        lengths = np.array([len(ids) for ids in texts])
-        order = np.argsort(-lengths, kind="stable")
-        inputs_NTG = [self._inputs(texts[i]) for i in order]
-        # How many texts have a token at each position.
-        num_active = [int((lengths > t).sum()) for t in range(int(lengths.max()))]
-        hidden = np.zeros((len(texts), self._num_units), np.float32)
-        cell = np.zeros_like(hidden)
-        start = np.float32(-np.inf) if pooling == "max" else np.float32(0)
-        pooled = np.full_like(hidden, start)
-        for t, n in enumerate(num_active):
-            gates_nG = hidden[:n] @ self._recurrent_UG
-            gates_nG += np.stack([inputs[t] for inputs in inputs_NTG[:n]])
-            hidden[:n], cell[:n] = self._step(gates_nG, cell[:n])
-            if pooling == "max":
-                np.maximum(pooled[:n], hidden[:n], out=pooled[:n])
-            elif pooling == "mean":
-                pooled[:n] += hidden[:n]
-        if pooling == "mean":
-            pooled /= lengths[order][:, None].astype(np.float32)
-        result = np.empty_like(hidden)
-        result[order] = hidden if pooling == "last" else pooled
-        return result
+def _halved_gates(columns: Array) -> Array:
+    """Halve the input, forget and output gates, the candidate left as it is.
 
-    def _step(self, gates_nG: Array, cell_nU: Array) -> tuple[Array, Array]:
-        n = self._num_units
-        candidate = np.tanh(gates_nG[:, 2 * n : 3 * n])
-        # sigmoid(x) = (1 + tanh(x / 2)) / 2 cannot overflow; one call serves three gates.
-        open_nG = 0.5 * np.tanh(0.5 * gates_nG) + 0.5
-        cell_nU = open_nG[:, n : 2 * n] * cell_nU + open_nG[:, :n] * candidate
-        return open_nG[:, 3 * n :] * np.tanh(cell_nU), cell_nU
+    sigmoid(x) = (1 + tanh(x / 2)) / 2, so that one tanh then serves all four; Paddle's order is
+    input, forget, candidate, output.
+    """
+    scale = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), columns.shape[-1] // 4)
+    return np.ascontiguousarray(columns * scale)
+
+
+def _recur(
+    gates: list[Array], lengths: NDArray[np.int64], recurrent_DUG: Array, pooling: str
+) -> Array:
+    """Step through texts sorted from the longest, so that those still read stand first.
+
+    Args:
+        gates: The tokens' part of the gates of each text, [D directions, T, 4 U].
+        lengths: Tokens of each text.
+        recurrent_DUG: The state's part.
+        pooling: ``last``, ``max`` or ``mean``.
+
+    Returns:
+        Features [D, N, U].
+    """
+    num_units = recurrent_DUG.shape[1]
+    hidden_DNU = np.zeros((len(recurrent_DUG), len(gates), num_units), np.float32)
+    cell_DNU = np.zeros_like(hidden_DNU)
+    pooled_DNU: Array = np.full_like(hidden_DNU, -np.inf if pooling == "max" else 0)
+    forget, candidate, output = num_units, 2 * num_units, 3 * num_units
+    for t in range(int(lengths[0])):
+        n = int((lengths > t).sum()) if len(gates) > 1 else 1
+        step = np.matmul(hidden_DNU[:, :n], recurrent_DUG)
+        step += gates[0][:, t : t + 1] if n == 1 else np.stack([g[:, t] for g in gates[:n]], axis=1)
+        np.tanh(step, out=step)
+        is_open = step * np.float32(0.5) + np.float32(0.5)
+        cell = cell_DNU[:, :n]
+        cell *= is_open[..., forget:candidate]
+        cell += is_open[..., :forget] * step[..., candidate:output]
+        np.multiply(is_open[..., output:], np.tanh(cell), out=hidden_DNU[:, :n])
+        if pooling == "max":
+            np.maximum(pooled_DNU[:, :n], hidden_DNU[:, :n], out=pooled_DNU[:, :n])
+        elif pooling == "mean":
+            pooled_DNU[:, :n] += hidden_DNU[:, :n]
+    if pooling == "last":
+        return hidden_DNU
+    if pooling == "mean":
+        pooled_DNU /= lengths[:, None].astype(np.float32)
+    return pooled_DNU
 
 
 def _relu(values: Array) -> Array:

@@ -41,7 +41,7 @@ from ernie_ray.training.graph import layer_names, result_names, write_graphs
 
 _PACKAGES = (
     "ernie-ray", "paddlepaddle", "paddlepaddle-gpu", "paddle2onnx", "onnx", "onnxruntime",
-    "openvino", "ray", "tokenizers", "numpy",
+    "openvino", "ray", "tokenizers", "numpy", "jieba",
 )  # fmt: skip
 
 _PROVED_ENGINES = ("openvino", "onnxruntime", "paddle")

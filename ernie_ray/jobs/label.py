@@ -9,97 +9,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet
 from tqdm import tqdm
 
-from ernie_ray.distillation.selection import keep_balanced, keep_confident
-from ernie_ray.distillation.teacher import Teacher, TeacherSettings
+from ernie_ray.distillation.teacher import Teacher
 from ernie_ray.errors import ConfigError, ErnieRayError
 from ernie_ray.jobs.file_digests import digests_of_files, expected_rows
-from ernie_ray.jobs.labelled_rows import (
-    MANIFEST,
-    ROWS,
-    LabelledManifest,
-    Parts,
-    part_schema,
-    read_labelled_manifest,
-)
+from ernie_ray.jobs.label_request import LabelRequest, Pool, schema_of
+from ernie_ray.jobs.labelled_output import Finding, finish
+from ernie_ray.jobs.labelled_rows import LabelledManifest, Parts, read_labelled_manifest
 from ernie_ray.jobs.predict import cpus_per_actor
-from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, texts_of, with_given_names
+from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, texts_of
 from ernie_ray.jobs.row_chunks import END_OF_FILE, Chunking, chunk_entry, read_chunks, unpack
-from ernie_ray.jobs.storage import Location, Storage, staging_path
-from ernie_ray.modeldir import ClassificationSpec, Manifest
+from ernie_ray.jobs.storage import Storage
+from ernie_ray.modeldir import Manifest
 from ernie_ray.modeldir.folder import read_manifest
-from ernie_ray.text.row_files import DataFile
-from ernie_ray.text.rows import OnBad, RowSchema
+from ernie_ray.text.rows import RowSchema
 
 # Counts up when the same input would give other rows.
 _FORMAT = 1
 _DIGEST_CHARACTERS = 12
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which rows are kept; those with a label of their own always are.
-
-    Attributes:
-        min_confidence: Smallest probability of the teacher's first choice; 0: any.
-        balance: Keep equally many rows of each class that the teacher found.
-        seed: Draws the rows of the larger classes.
-    """
-
-    min_confidence: float = 0.0
-    balance: bool = False
-    seed: int = 42
-
-
-@dataclass(frozen=True)
-class LabelRequest:
-    """Everything that decides what comes out.
-
-    Attributes:
-        teacher: Model directory: absolute path (on a cluster, one that all nodes see) or URI.
-        files: The rows, read in this order.
-        schema: Their columns; a label column may be there in some rows only.
-        settings: How the teacher is run.
-        selection: Which rows are kept.
-        has_vectors: Give each row the teacher's vector, too.
-        on_bad: Stop at a bad row, or skip and list it.
-        rows_per_chunk: Rows that are labelled and put in place together, and lost together when
-            the run is killed.
-    """
-
-    teacher: Location
-    files: tuple[DataFile, ...]
-    schema: RowSchema
-    settings: TeacherSettings = field(default_factory=TeacherSettings)
-    selection: Selection = field(default_factory=Selection)
-    has_vectors: bool = False
-    on_bad: OnBad = "error"
-    rows_per_chunk: int = 512
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Machines for the teacher.
-
-    Attributes:
-        num_actors: Copies of the teacher on Ray, which must be initialised; 0: one, here.
-        cpus_per_actor: CPUs and threads of each; 0: an equal share of the cluster's.
-        gpus_per_actor: GPUs of each; a fraction shares one.
-    """
-
-    num_actors: int = 1
-    cpus_per_actor: float = 0.0
-    gpus_per_actor: float = 0.0
 
 
 DEFAULT_POOL = Pool()
@@ -145,8 +80,8 @@ def label(
     parts = Parts(storage, _parts_folder(output, digest))
     lengths, bad_rows = _label_chunks(request, parts, pool, show_progress=show_progress)
     parts.check_whole(lengths, request.rows_per_chunk)
-    return _finish(
-        request, output, storage, parts, _Finding(teacher, digest, inputs, lengths, bad_rows)
+    return finish(
+        request, output, storage, parts, Finding(teacher, digest, inputs, lengths, bad_rows)
     )
 
 
@@ -213,7 +148,7 @@ class ChunkLabeller:
         self._request = request
         folder = Storage().fetch(request.teacher)
         self._teacher = Teacher(folder, request.settings, num_threads=num_threads)
-        self._schema = _schema_of(request, read_manifest(folder))
+        self._schema = schema_of(request, read_manifest(folder))
 
     def __call__(self, entries: pa.Table) -> pa.Table:
         """Label the chunks of a table with ``CHUNK_COLUMNS``."""
@@ -268,15 +203,6 @@ def _fixed_lists(values: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
-def _schema_of(request: LabelRequest, teacher: Manifest) -> pa.Schema:
-    return part_schema(
-        teacher,
-        has_pair=request.schema.text_pair is not None,
-        has_label=request.schema.label is not None,
-        has_vectors=request.has_vectors,
-    )
-
-
 def _entries_here(request: LabelRequest, chunking: Chunking) -> Generator[pa.Table, None, None]:
     labeller = ChunkLabeller(request)
     sources = pa.table({"file": list(range(len(request.files)))})
@@ -312,106 +238,3 @@ def _entries_on_ray(
 
 def _reading_schema(request: LabelRequest) -> RowSchema:
     return checked_schema(request.schema, read_manifest(Storage().fetch(request.teacher)).task)
-
-
-@dataclass(frozen=True)
-class _Finding:
-    """What is known when all chunks are there."""
-
-    teacher: Manifest
-    digest: str
-    inputs: list[str]
-    lengths: dict[int, int]
-    bad_rows: BadRowFilter
-
-
-def _finish(
-    request: LabelRequest, output: str, storage: Storage, parts: Parts, found: _Finding
-) -> LabelledManifest:
-    """Join the parts in input order, choose among the rows, and put the folder in place."""
-    rows, num_skipped = _joined(parts, found.lengths, _schema_of(request, found.teacher))
-    found.bad_rows.refuse_none_left(rows.num_rows)
-    kept, num_unsure, num_surplus = _selected(rows, request, found.teacher)
-    task = found.teacher.task
-    labels = task.labels if isinstance(task, ClassificationSpec) else ()
-    folder = staging_path(storage.resolve(output))
-    folder.mkdir()
-    try:
-        written = with_given_names(kept, request.schema)
-        pyarrow.parquet.write_table(written, str(folder / ROWS), compression="zstd")
-        with (folder / ROWS).open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        names = [file.name for file in request.files]
-        manifest = LabelledManifest(
-            digest=found.digest,
-            teacher=found.teacher.fingerprint,
-            teacher_name=found.teacher.name,
-            labels=labels,
-            task=task,
-            inputs=dict(zip(names, found.inputs, strict=True)),
-            num_rows_per_file={names[i]: n for i, n in sorted(found.lengths.items())},
-            num_rows=kept.num_rows,
-            num_skipped=num_skipped,
-            num_unsure=num_unsure,
-            num_surplus=num_surplus,
-            num_rows_per_class=_per_class(kept, labels),
-            engine=f"{request.settings.engine} {request.settings.precision}",
-            sha256=sha256,
-        )
-        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
-        storage.publish(folder, output, last=MANIFEST)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    parts.remove()
-    return manifest
-
-
-def _joined(parts: Parts, lengths: dict[int, int], schema: pa.Schema) -> tuple[pa.Table, int]:
-    """All good rows in input order with their ids, and the number of bad ones."""
-    starts = np.cumsum([0, *(lengths[file] for file in sorted(lengths))])
-    tables, num_skipped = [schema.empty_table()], 0
-    for file, chunk in sorted(parts.num_rows):
-        rows = parts.read(file, chunk)
-        good = rows.filter(pc.is_null(rows["problem"]))
-        num_skipped += rows.num_rows - good.num_rows
-        ids = pa.array(starts[file] + good["row"].to_numpy(), pa.int64())
-        good = good.append_column("id", ids)
-        tables.append(good.select(schema.names).cast(schema))
-    return pa.concat_tables(tables), num_skipped
-
-
-def _selected(
-    rows: pa.Table, request: LabelRequest, teacher: Manifest
-) -> tuple[pa.Table, int, int]:
-    """The rows kept, how many the teacher was not sure of, and how many were too many."""
-    selection = request.selection
-    is_multi_label = isinstance(teacher.task, ClassificationSpec) and teacher.task.multi_label
-    if rows.num_rows == 0:
-        return rows, 0, 0
-    logits = _logits_of(rows)
-    if "label" in rows.column_names:
-        has_label = pc.is_valid(rows["label"]).to_numpy()
-        is_labelled = has_label & (rows["copy"].to_numpy() == 0)
-    else:
-        is_labelled = np.zeros(rows.num_rows, dtype=bool)
-    sure = keep_confident(
-        logits, is_labelled, selection.min_confidence, is_multi_label=is_multi_label
-    )
-    rows, logits, is_labelled = rows.filter(pa.array(sure)), logits[sure], is_labelled[sure]
-    num_unsure = int((~sure).sum())
-    if not selection.balance:
-        return rows, num_unsure, 0
-    even = keep_balanced(logits, is_labelled, selection.seed)
-    return rows.filter(pa.array(even)), num_unsure, int((~even).sum())
-
-
-def _per_class(rows: pa.Table, labels: tuple[str, ...]) -> dict[str, int]:
-    if not labels or rows.num_rows == 0:
-        return dict.fromkeys(labels, 0)
-    counts = np.bincount(_logits_of(rows).argmax(axis=1), minlength=len(labels))
-    return dict(zip(labels, counts.tolist(), strict=True))
-
-
-def _logits_of(rows: pa.Table) -> np.ndarray:
-    column = rows["teacher_logits"].combine_chunks()
-    return column.flatten().to_numpy().reshape(rows.num_rows, -1)
