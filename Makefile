@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
-SOURCES := ernie_ray serve_apps benchmarks tests
+SOURCES := ernie_ray serve_apps loadtests benchmarks tests
 
 .PHONY: setup fmt check test unit integration e2e tour soak bench lock
 
@@ -43,7 +43,7 @@ bench: $(READY)  ## measurements; tables go to docs/results
 lock:  ## write the lock again from pyproject.toml
 	test -x .venv/bin/uv || (test -x $(BIN)/python || $(PYTHON) -m venv .venv; $(BIN)/python -m pip install --quiet uv)
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
-		--extra cpu --extra dev pyproject.toml -o requirements/dev.lock
+		--extra cpu --extra loadtests --extra dev pyproject.toml -o requirements/dev.lock
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
 		--extra cpu pyproject.toml -o requirements/cpu.lock
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \

@@ -48,7 +48,7 @@ def request_frames(client_id: bytes, number: int, texts: list[str]) -> list[byte
 
 
 def answered_vectors(frames: list[bytes]) -> Vectors:
-    """Vectors of an answer. [texts, dimensions]
+    """Vectors of an answer, [texts, dimensions].
 
     Raises:
         ValueError: The frames are no answer with vectors.

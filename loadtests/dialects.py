@@ -33,7 +33,7 @@ class Dialect(ABC):
         return json.dumps(self.content(texts), ensure_ascii=False).encode()
 
     def vectors(self, answer: bytes) -> Vectors:
-        """Vectors of an answer. [texts, dimensions]
+        """Vectors of an answer, [texts, dimensions].
 
         Raises:
             ValueError: The answer is not of this dialect.

@@ -17,7 +17,7 @@ _TIMEOUT_S = 60.0
 
 
 def vectors_of(address: Address, texts: list[str]) -> Vectors:
-    """Ask a target for vectors, scaled to length 1. [texts, dimensions]
+    """Ask a target for vectors, scaled to length 1, [texts, dimensions].
 
     Raises:
         TargetUnavailableError: It does not answer as its dialect says.
@@ -26,7 +26,9 @@ def vectors_of(address: Address, texts: list[str]) -> Vectors:
         vectors = _ask(address, texts)
     except (OSError, ValueError) as error:
         detail = error.read()[:500] if isinstance(error, urllib.error.HTTPError) else ""
-        raise TargetUnavailableError(f"no vectors from {address.url}: {error} {detail!r}") from error
+        raise TargetUnavailableError(
+            f"no vectors from {address.url}: {error} {detail!r}"
+        ) from error
     if vectors is None or vectors.ndim != 2 or len(vectors) != len(texts):
         raise TargetUnavailableError(f"{address.url} did not give one vector a text")
     unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

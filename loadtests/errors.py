@@ -1,8 +1,8 @@
 """Errors that the command line shows as one line; messages say what to change.
 
-    LoadTestError
-      + ScenarioError              a scenario file or an option is wrong
-      + TargetUnavailableError     a target cannot be installed or does not start: reported
+LoadTestError
+  + ScenarioError              a scenario file or an option is wrong
+  + TargetUnavailableError     a target cannot be installed or does not start: reported
 """
 
 from __future__ import annotations

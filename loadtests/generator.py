@@ -55,6 +55,7 @@ def _run_phase(setup: dict[str, Any], phase: dict[str, Any], texts: list[str]) -
         runner = environment.create_local_runner()
         total = sum(one.fixed_count for one in classes)
         runner.start(total, spawn_rate=total)
+        assert runner.spawning_greenlet is not None
         runner.spawning_greenlet.join()
         runner.user_greenlets.join()
         runner.quit()

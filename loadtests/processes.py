@@ -109,7 +109,7 @@ def _root_of(pid: int) -> int:
 
 
 def _all_pids() -> list[int]:
-    return [int(entry) for entry in os.listdir(_PROC) if entry.isdigit()]
+    return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
 
 
 def _stat(pid: int) -> list[str]:
@@ -132,7 +132,7 @@ def _read_bytes(pid: int, name: str) -> bytes:
 def _open_files(pid: int) -> set[str]:
     found = set()
     with suppress(OSError):  # the process ended, or is another user's
-        for entry in os.listdir(_PROC / str(pid) / "fd"):
+        for entry in (_PROC / str(pid) / "fd").iterdir():
             with suppress(OSError):  # the file was closed meanwhile
-                found.add(os.readlink(_PROC / str(pid) / "fd" / entry))
+                found.add(str(entry.readlink()))
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +41,11 @@ class Recorder:
         columns = zip(*self._rows, strict=True) if self._rows else [()] * 6
         kinds = (np.str_, float, float, float, int, np.str_)
         names = ("lane", "intended", "sent", "ended", "num_texts", "outcome")
-        arrays = {
+        arrays: dict[str, Any] = {
             name: np.array(column, dtype=kind)
             for name, column, kind in zip(names, columns, kinds, strict=True)
         }
-        np.savez(path, **arrays)  # type: ignore[arg-type]
+        np.savez(path, **arrays)
 
 
 @dataclass(frozen=True)

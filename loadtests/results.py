@@ -110,8 +110,8 @@ def spread(values: list[float | None]) -> Spread | None:
 
 
 def is_past(step: StepResult, knee: Knee) -> bool:
-    """Whether any lane of a phase is past its knee."""
-    return any(_lane_is_past(lane, knee) for lane in step.lanes)
+    """Whether any open-loop lane of a phase is past its knee; waiting clients have none."""
+    return any(_lane_is_past(one, knee) for one in step.lanes if one.arrivals != "closed")
 
 
 def knees(target: TargetResult, scenario: Scenario) -> dict[str, float | None]:
@@ -197,21 +197,17 @@ def _value(
 def _paired(
     one: TargetResult, other: TargetResult, cell: tuple[str, str], metric: Metric
 ) -> list[tuple[float, float]]:
-    pairs = zip(
-        over_rounds(one, *cell, metric), over_rounds(other, *cell, metric), strict=False
-    )
+    pairs = zip(over_rounds(one, *cell, metric), over_rounds(other, *cell, metric), strict=False)
     return [(a, b) for a, b in pairs if a is not None and b is not None]
 
 
 def _lane_is_past(lane: LaneResult, knee: Knee) -> bool:
-    is_short = lane.arrivals != "closed" and lane.answered_fraction < knee.min_answered
+    is_short = lane.answered_fraction < knee.min_answered
     is_slow = lane.p99_ms is None or lane.p99_ms > knee.max_p99_ms
     return is_short or is_slow or lane.error_fraction > knee.max_error_fraction
 
 
-def _cells(
-    a_round: Round, step: str | None, lane: str
-) -> Iterator[tuple[StepResult, LaneResult]]:
+def _cells(a_round: Round, step: str | None, lane: str) -> Iterator[tuple[StepResult, LaneResult]]:
     for one in a_round.steps:
         for result in one.lanes:
             if step in (None, one.name) and result.lane == lane:

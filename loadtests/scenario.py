@@ -194,7 +194,9 @@ def load_scenario(name_or_path: str) -> Scenario:
         path = SCENARIOS / f"{name_or_path}.toml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in SCENARIOS.glob("*.toml")))
-        raise ScenarioError(f"{name_or_path}: no such scenario; give a .toml file or one of {known}")
+        raise ScenarioError(
+            f"{name_or_path}: no such scenario; give a .toml file or one of {known}"
+        )
     try:
         return Scenario.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except tomllib.TOMLDecodeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from typing import Any
 
 import litserve
@@ -30,7 +31,7 @@ class Embedding(litserve.LitAPI):
         ends = [0]
         for texts in x:
             ends.append(ends[-1] + len(texts))
-        return [vectors[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        return [vectors[a:b] for a, b in pairwise(ends)]
 
     def unbatch(self, output: list[Any]) -> list[Any]:
         """One output a request."""

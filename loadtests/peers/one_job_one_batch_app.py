@@ -13,6 +13,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -50,7 +51,7 @@ class Encoder:
         self._is_normalized = manifest["vector"]["normalize"]
 
     def encode(self, texts: list[str]) -> NDArray[np.float32]:
-        """Vectors. [texts, dimensions]"""
+        """Vectors, [texts, dimensions]."""
         parts = [self._forward(texts[i : i + MAX_BATCH]) for i in range(0, len(texts), MAX_BATCH)]
         vectors = np.concatenate(parts)
         if self._is_normalized:
@@ -152,9 +153,7 @@ def serve_http(port: int, jobs: queue.PriorityQueue[Job]) -> None:
                 loop.call_soon_threadsafe(done.set_result, vectors)
 
             jobs.put(Job(len(texts) > SMALL_JOB, next(numbers), texts, answer))
-            content = orjson.dumps(
-                {"vectors": await done}, option=orjson.OPT_SERIALIZE_NUMPY
-            )
+            content = orjson.dumps({"vectors": await done}, option=orjson.OPT_SERIALIZE_NUMPY)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(content)),
@@ -185,10 +184,8 @@ def main() -> None:
     encoder = Encoder(asked.model_dir, asked.precision, asked.num_threads)
     encoder.encode(["ready"])
     threading.Thread(target=work, args=(encoder, jobs), daemon=True).start()
-    try:
+    with suppress(KeyboardInterrupt):
         (serve_zmq if asked.protocol == "zmq" else serve_http)(asked.port, jobs)
-    except KeyboardInterrupt:
-        pass
 
 
 if __name__ == "__main__":

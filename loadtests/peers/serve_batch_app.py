@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from itertools import pairwise
 from typing import Any
 
 import ray
@@ -32,7 +33,7 @@ class Embedding:
         ends = [0]
         for texts in requests:
             ends.append(ends[-1] + len(texts))
-        return [vectors[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        return [vectors[a:b] for a, b in pairwise(ends)]
 
     async def __call__(self, request: Request) -> dict[str, Any]:
         """POST /embed, GET /health."""

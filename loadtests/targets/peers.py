@@ -51,12 +51,14 @@ def peers() -> dict[str, Peer]:
                 "-c",
                 "from infinity_emb.cli import cli; cli()",
                 *("v2", "--model-id", "{weights}", "--port", "{port}", "--host", "127.0.0.1"),
-                *("--device", "cpu", "--engine", "torch", "--no-bettertransformer"),
+                *("--device", "cpu", "--engine", "torch"),
             ),
             "openai-bare",
             "/health",
         ),
-        "sentence-transformers": Peer(web, _app("sentence_transformers_app.py"), "plain", "/health"),
+        "sentence-transformers": Peer(
+            web, _app("sentence_transformers_app.py"), "plain", "/health"
+        ),
         "litserve": Peer(
             ("sentence-transformers>=5", "litserve==0.2.19"),
             _app("litserve_app.py"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from loadtests.errors import ScenarioError
 from loadtests.targets.ours import Ours
@@ -17,7 +18,7 @@ _BUILDERS: dict[str, Callable[[Start], Target]] = {
     "ours-infer": lambda start: Ours("ours-infer", "infer", start),
     "one-job-one-batch": lambda start: OneJobOneBatch("one-job-one-batch", start),
     "one-job-one-batch-http": lambda start: OneJobOneBatch("one-job-one-batch-http", start),
-    **{name: (lambda start, name=name: PeerTarget(name, start)) for name in peers()},
+    **{name: partial(PeerTarget, name) for name in peers()},
 }
 
 
@@ -40,9 +41,7 @@ def make_target(name: str, start: Start, settings: tuple[str, ...] = ()) -> Targ
     if "://" in name:
         return UrlTarget(name)
     if name not in _BUILDERS:
-        raise ScenarioError(
-            f"no target {name}; choose among {', '.join(_BUILDERS)}, or give a URL"
-        )
+        raise ScenarioError(f"no target {name}; choose among {', '.join(_BUILDERS)}, or give a URL")
     options = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
