@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.installed
 SOURCES := ernie_ray serve_apps loadtests benchmarks tests
 
-.PHONY: setup fmt check test unit integration e2e tour soak bench lock
+.PHONY: setup fmt check test unit integration e2e tour soak bench compare lock
 
 setup: $(READY)  ## install the locked dependencies into .venv
 
@@ -39,6 +39,9 @@ soak: $(READY)  ## tests over 60 seconds
 
 bench: $(READY)  ## measurements; tables go to docs/results
 	$(BIN)/python -m benchmarks.engines
+
+compare: $(READY)  ## our service beside Infinity on all-MiniLM-L6-v2: report, data and table
+	$(BIN)/python -m loadtests compare --targets ours,infinity --scenario peers --out loadtests-report
 
 lock:  ## write the lock again from pyproject.toml
 	test -x .venv/bin/uv || (test -x $(BIN)/python || $(PYTHON) -m venv .venv; $(BIN)/python -m pip install --quiet uv)

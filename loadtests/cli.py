@@ -130,7 +130,7 @@ class _Options:
     default="loadtests-report",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Write OUT.html and OUT.json.",
+    help="Write OUT.html, OUT.json and OUT.md (a table).",
 )
 @_processes_option
 def compare_command(**options: object) -> None:
@@ -153,6 +153,7 @@ def _compare(asked: _Options) -> bool:
     from loadtests import weights
     from loadtests.compare import compare
     from loadtests.report import to_html
+    from loadtests.table import to_markdown
     from loadtests.targets import make_target
     from loadtests.targets.target import Start
 
@@ -172,16 +173,19 @@ def _compare(asked: _Options) -> bool:
     targets = [make_target(name, start, asked.settings) for name in names]
     command = shlex.join(["python", "-m", "loadtests", *sys.argv[1:]])
     comparison = compare(scenario, targets, processes=asked.processes, command=command)
-    json_path, html_path = (asked.out.with_name(asked.out.name + x) for x in (".json", ".html"))
+    json_path, html_path, table_path = (
+        asked.out.with_name(asked.out.name + ending) for ending in (".json", ".html", ".md")
+    )
     _write(json_path, comparison.model_dump_json(indent=1))
     _write(html_path, to_html(comparison))
+    _write(table_path, to_markdown(comparison))
     for target in comparison.targets:
         if target.unavailable:
             click.secho(f"{target.name}: not measured: {target.unavailable}", fg="red", err=True)
     for verdict in (one for one in comparison.verdicts if not one.holds):
         bound = verdict.threshold.model_dump(exclude_none=True)
         click.secho(f"fails: {bound} at {verdict.step}: {verdict.value}", fg="red", err=True)
-    click.echo(f"report: {html_path}\ndata:   {json_path}")
+    click.echo(f"report: {html_path}\ndata:   {json_path}\ntable:  {table_path}")
     return all(one.holds for one in comparison.verdicts) and any(
         target.rounds for target in comparison.targets
     )

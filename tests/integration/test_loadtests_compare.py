@@ -130,6 +130,16 @@ def test_the_svg_holds_the_curves_that_the_json_holds(comparison):
             np.testing.assert_allclose(slope * values + shift, pixels, atol=0.01)
 
 
+def test_the_table_for_the_documentation_names_command_date_and_every_cell(tmp_path):
+    with fake_server() as server:
+        done, found = compare(tmp_path, [server])
+    table = (tmp_path / "report.md").read_text()
+    assert done.returncode == 0, done.stderr
+    assert found.command in table
+    assert found.date in table
+    assert table.count(server.url + " |") == 5
+
+
 def drawn_curves(html):
     """Points of every curve of a report, by its id, in SVG units."""
     found = {}
