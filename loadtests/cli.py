@@ -172,9 +172,15 @@ def _compare(asked: _Options) -> bool:
     )
     targets = [make_target(name, start, asked.settings) for name in names]
     command = shlex.join(["python", "-m", "loadtests", *sys.argv[1:]])
-    comparison = compare(scenario, targets, processes=asked.processes, command=command)
     json_path, html_path, table_path = (
         asked.out.with_name(asked.out.name + ending) for ending in (".json", ".html", ".md")
+    )
+    comparison = compare(
+        scenario,
+        targets,
+        processes=asked.processes,
+        command=command,
+        save=lambda found: _write(json_path, found.model_dump_json(indent=1)),
     )
     _write(json_path, comparison.model_dump_json(indent=1))
     _write(html_path, to_html(comparison))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,12 +28,41 @@ _CALIBRATION_S = 4.0
 class _Run:
     """One comparison in the making."""
 
-    def __init__(self, scenario: Scenario, targets: list[Target], processes: int) -> None:
+    def __init__(
+        self, scenario: Scenario, targets: list[Target], processes: int, command: str
+    ) -> None:
         self.scenario, self.targets, self.processes = scenario, targets, processes
         self.unavailable: dict[str, str] = {}
         self.cosines: dict[str, float] = {}
         self.rounds: dict[str, list[Round]] = {target.name: [] for target in targets}
         self.skipped: list[str] = []
+        self._command, self._machine, self._commit = command, _machine(), _commit()
+        self._date = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def result(self) -> Comparison:
+        """Everything measured so far."""
+        measured = [
+            TargetResult(
+                name=target.name,
+                unavailable=self.unavailable.get(target.name),
+                least_cosine=self.cosines.get(target.name),
+                rounds=self.rounds[target.name],
+            )
+            for target in self.targets
+        ]
+        return Comparison(
+            command=self._command,
+            commit=self._commit,
+            date=self._date,
+            machine=self._machine,
+            scenario=self.scenario,
+            generator_processes=self.processes,
+            targets=measured,
+            knees={one.name: results.knees(one, self.scenario) for one in measured},
+            ratios=results.ratios(measured, self.scenario),
+            verdicts=results.verdicts(measured, self.scenario),
+            skipped_actions=self.skipped,
+        )
 
     def available(self) -> list[Target]:
         """Targets that nothing was found wrong with so far."""
@@ -46,7 +75,12 @@ class _Run:
 
 
 def compare(
-    scenario: Scenario, targets: list[Target], *, processes: int, command: str
+    scenario: Scenario,
+    targets: list[Target],
+    *,
+    processes: int,
+    command: str,
+    save: Callable[[Comparison], None],
 ) -> Comparison:
     """Prepare all targets, check that their vectors agree, then measure them in turn.
 
@@ -55,10 +89,9 @@ def compare(
         targets: What to measure; ratios are of the first to each other.
         processes: Generator processes.
         command: How to repeat it, for the report.
+        save: Keeps what there is after each turn, so that hours are not lost with the last one.
     """
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    machine = _machine()
-    run = _Run(scenario, targets, processes)
+    run = _Run(scenario, targets, processes, command)
     _check_equality(run)
     if scenario.rates_are == "share_of_capacity" and run.available():
         run.scenario = scenario.scaled_by_lane(_capacities(run))
@@ -69,28 +102,8 @@ def compare(
             for target in run.available():
                 bar.set_postfix_str(f"round {number + 1}, {target.name}")
                 _turn(run, target, number, bar)
-    measured = [
-        TargetResult(
-            name=target.name,
-            unavailable=run.unavailable.get(target.name),
-            least_cosine=run.cosines.get(target.name),
-            rounds=run.rounds[target.name],
-        )
-        for target in targets
-    ]
-    return Comparison(
-        command=command,
-        commit=_commit(),
-        date=date,
-        machine=machine,
-        scenario=run.scenario,
-        generator_processes=processes,
-        targets=measured,
-        knees={one.name: results.knees(one, run.scenario) for one in measured},
-        ratios=results.ratios(measured, run.scenario),
-        verdicts=results.verdicts(measured, run.scenario),
-        skipped_actions=run.skipped,
-    )
+                save(run.result())
+    return run.result()
 
 
 def _check_equality(run: _Run) -> None:

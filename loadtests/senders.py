@@ -121,6 +121,7 @@ def _check(dialect: Dialect, content: bytes, num_texts: int) -> str:
 
 
 def _kind_of(error: Any) -> str:
+    error = getattr(error, "original", None) or error  # "retries exceeded" wraps what happened
     if isinstance(error, socket.timeout | TimeoutError | gevent.Timeout):
         return TIMEOUT
     if isinstance(error, ConnectionRefusedError):

@@ -81,6 +81,28 @@ def test_our_service_is_measured_with_ray_and_haproxy(tiny_embedding_dir):
     assert not [pid for pid in pids if name_of(pid)]
 
 
+def test_a_killed_replica_is_replaced_while_the_other_answers(tiny_embedding_dir):
+    start = Start(tiny_embedding_dir, lambda: tiny_embedding_dir, num_replicas=2)
+    phase = Phase(levels={"single": 20}, seconds=10, kill_replica_at_s=2)
+    scenario = SCENARIO.model_copy(update={"phases": (phase,)})
+    with make_target("ours", start).started() as running:
+        before = {pid for pid in running.pids() if "ServeReplica" in name_of(pid)}
+        with Fleet(running.address, scenario, processes=1) as fleet:
+            result = fleet.run(
+                scenario.steps()[0],
+                pids=running.pids,
+                seed="test",
+                kill_replica=running.kill_replica,
+            )
+        after = {pid for pid in running.pids() if "ServeReplica" in name_of(pid)}
+    assert len(before) == 2
+    assert len(before & after) == 1
+    (lane,) = result.lanes
+    assert lane.sent > 100
+    assert lane.error_fraction < 0.5
+    assert sum(second.qps for second in lane.timeline[-4:]) > 40
+
+
 def test_a_target_that_does_not_start_is_reported_with_what_it_printed(tmp_path):
     from loadtests.errors import TargetUnavailableError
 
