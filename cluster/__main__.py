@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -73,6 +74,57 @@ def validate(crds: Path | None, root: Path) -> None:
         sys.exit(1)
     checked = (project.launcher_files(), project.kubernetes_files(), project.serve_files())
     click.echo(f"{sum(map(len, checked))} YAML files, the image and its locks agree")
+
+
+@group.command()
+@click.option("--nodes", default=3, show_default=True, type=click.IntRange(1), help="Raylets.")
+@click.option("--cpus", default=2, show_default=True, type=click.IntRange(0), help="Of each node.")
+@click.option(
+    "--gpus",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Of each node; only logical, to see where work would go.",
+)
+@click.option(
+    "--auth",
+    type=click.Choice(["token", "disabled"]),
+    default="token",
+    show_default=True,
+    help="disabled: whoever reaches this machine's ports can run code on it.",
+)
+def local(nodes: int, cpus: int, gpus: int, auth: str) -> None:
+    r"""Start a Ray of several nodes on this machine, until Ctrl-C, which ends it and nothing else.
+
+    CPUs and GPUs are logical. Every port is a free one. Paste the printed line into another shell;
+    the same commands then go to this cluster as to a real one. Killing a raylet by the printed pid
+    is what a machine's failure looks like.
+
+    \b
+    Examples:
+      python -m cluster local --nodes 3 --cpus 2
+      python -m cluster local --gpus 1 --auth disabled
+      ray job submit --working-dir . -- python -m ernie_ray finetune mine.toml --storage /mnt/share
+      serve deploy serve_apps/text_model.yaml
+    """
+    from cluster.local_cluster import Shape, local_cluster
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    shape = Shape(nodes, cpus, gpus, uses_token=auth == "token")
+    click.echo(f"starting {nodes} nodes ...", err=True)
+    with local_cluster(shape) as cluster:
+        click.echo(f"cluster: {cluster.address}")
+        click.echo(f"jobs and dashboard: {cluster.jobs_url}")
+        for number, node in enumerate(cluster.nodes):
+            kind = "head" if number == 0 else f"node {number}"
+            click.echo(f"{kind}: raylet pid {node.raylet_pid}, node id {node.node_id}")
+        click.echo(cluster.export_line())
+        sys.stdout.flush()
+        try:
+            cluster.nodes[0].process.wait()
+            raise ErnieRayError("the head ended; start the cluster again")
+        except KeyboardInterrupt:
+            click.echo("stopping ...", err=True)
 
 
 def main() -> None:

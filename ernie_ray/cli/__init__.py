@@ -24,6 +24,9 @@ COMMANDS = {
     "evaluate": "Measure a model directory on labelled rows.",
     "predict": "Give texts their labels, scores and vectors.",
     "serve": "Serve model directories over HTTP.",
+    "promote": "Make an alias mean a model directory that is good enough.",
+    "rollback": "Make an alias mean what it meant before.",
+    "models": "List registered models, their versions and aliases.",
     "env": "Print the environment that Ray processes need.",
 }
 
