@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
-SOURCES := ernie_ray serve_apps loadtests benchmarks tests
+SOURCES := ernie_ray serve_apps loadtests benchmarks cluster tests
 
 .PHONY: setup fmt check test unit integration e2e tour soak bench compare proto lock
 
@@ -18,12 +18,13 @@ fmt: $(READY)  ## format the code
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-check: $(READY)  ## format, lint, types, layers, spelling
+check: $(READY)  ## format, lint, types, layers, spelling, cluster files
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/python -m cluster validate
 
 test: $(READY)  ## unit, integration and end-to-end tests
 	$(BIN)/python -m pytest -m "not soak"

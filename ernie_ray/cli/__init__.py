@@ -29,6 +29,9 @@ COMMANDS = {
     "predict": "Give texts their labels, scores and vectors.",
     "serve": "Serve model directories over HTTP.",
     "api-key": "Make an API key for a service.",
+    "promote": "Make an alias mean a model directory that is good enough.",
+    "rollback": "Make an alias mean what it meant before.",
+    "models": "List registered models, their versions and aliases.",
     "env": "Print the environment that Ray processes need.",
 }
 

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from ernie_ray.cli.free_ports import free_ports
-from ernie_ray.cli.options import address_option
+from ernie_ray.cli.options import address_option, open_storage, storage_option
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.environment import serve_environment, this_machine
 from ernie_ray.errors import ConfigError, ErnieRayError
@@ -60,22 +60,25 @@ class _Plan:
 @click.option(
     "--num-cpus", type=click.IntRange(1), help="CPUs and threads of a replica.  [default: a share]"
 )
+@storage_option
 @address_option
 @click.option("--verbose", is_flag=True, help="Show the logs of Ray, Serve and the replicas.")
 def command(model_dirs: tuple[str, ...], name: tuple[str, ...], **options: Any) -> None:
     r"""Serve model directories: vectors and scores over HTTP, until Ctrl-C.
 
     Starts a Ray of its own with HAProxy in front, unless an address is given. Nothing is left
-    running afterwards. Requests that name no model are answered by the first.
+    running afterwards. Requests that name no model are answered by the first. NAME@ALIAS is a model
+    of the registry (see `ernie-ray promote`), looked up once, now.
 
     \b
     Examples:
       ernie-ray serve runs/teacher/model
       ernie-ray serve runs/teacher/model --grpc-port 9000
+      ernie-ray serve reviews@production --storage /mnt/share
       ernie-ray serve teacher student --name teacher --name student --port 8100
       curl -d '{"texts": ["hello"]}' http://127.0.0.1:8000/v1/infer
     """
-    plan = _make_plan(model_dirs, name, options)
+    plan = _make_plan(_found(model_dirs, options["storage"]), name, options)
     if plan.address is None:
         for port in filter(None, (plan.port, plan.grpc_port)):
             _refuse_busy_port(plan.host, port)
@@ -93,6 +96,17 @@ def command(model_dirs: tuple[str, ...], name: tuple[str, ...], **options: Any) 
             _serve_until_stopped(plan)
     finally:
         end_haproxies(own_nodes)
+
+
+def _found(model_dirs: Sequence[str], root: str | None) -> list[str]:
+    from ernie_ray.jobs.registry import find_model
+    from ernie_ray.modeldir.registry import Reference
+
+    place = open_storage(root)
+    return [
+        str(place.fetch(find_model(name, place))) if Reference.parse(name) else name
+        for name in model_dirs
+    ]
 
 
 def _make_plan(model_dirs: Sequence[str], names: Sequence[str], options: dict[str, Any]) -> _Plan:

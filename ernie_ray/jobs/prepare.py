@@ -110,7 +110,7 @@ def _start(recipe: Recipe, target: str, storage: Storage) -> Location:
     location = storage.resolve(target)
     if storage.exists(target):
         return location
-    pretrained = from_pretrained(_source(recipe.model.pretrained, storage))
+    pretrained = from_pretrained(pretrained_source(recipe.model.pretrained, storage))
     if recipe.model.num_layers:
         pretrained = keep_layers(pretrained, recipe.model.num_layers)
     if recipe.model.trim_vocabulary:
@@ -125,8 +125,8 @@ def _start(recipe: Recipe, target: str, storage: Storage) -> Location:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _source(pretrained: str, storage: Storage) -> str:
-    """A pretrained source: names stay as they are, folders are brought to this machine."""
+def pretrained_source(pretrained: str, storage: Storage) -> str:
+    """Resolve a pretrained source: names stay as they are, folders are brought to this machine."""
     if "/" not in pretrained or (pretrained.count("/") == 1 and not storage.exists(pretrained)):
         return pretrained
     return str(storage.fetch(pretrained))

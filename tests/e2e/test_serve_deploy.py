@@ -32,8 +32,8 @@ def deployed(cluster, tiny_model_dir, tmp_path):
 
     def serve(*arguments):
         done = subprocess.run(
-            [SERVE, *arguments, "--address", cluster.jobs_url],
-            env=cluster.environment,
+            [SERVE, *arguments, "--address", cluster.local.jobs_url],
+            env=cluster.local.environment(),
             check=True,
             capture_output=True,
             text=True,
