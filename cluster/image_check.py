@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def check_image_files(project: Project) -> Iterator[Finding]:
     name = project.name(path)
     text = path.read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line.startswith("ENV ")]
-    variables = dict(pair.split("=", 1) for line in lines for pair in line.split()[1:])
+    variables = dict(pair.split("=", 1) for line in lines for pair in shlex.split(line)[1:])
     shared = {key: value for key, value in variables.items() if not key.startswith("PIP_")}
     yield from check_environment(name, "ENV", shared, cluster_environment())
     for lock in re.findall(r"-r (requirements/\S+)", text):

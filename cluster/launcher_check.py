@@ -6,6 +6,7 @@ Does not know prices, regions or whether an instance type exists.
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,8 @@ def _check_nodes_alike(name: str, document: dict[str, Any]) -> Iterator[Finding]
 
 
 def _environment(options: list[str]) -> dict[str, str]:
-    pairs = [option.split(" ", 1)[1] for option in options if option.startswith("--env ")]
+    # The launcher hands them to a shell.
+    pairs = [shlex.split(option)[1] for option in options if option.startswith("--env ")]
     return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
 
 

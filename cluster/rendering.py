@@ -26,7 +26,8 @@ def docker(variables: Mapping[str, str]) -> str:
 
 def launcher(variables: Mapping[str, str]) -> str:
     """Items of `docker.run_options` in a file of `ray up`."""
-    return "".join(f"    - --env {name}={value}\n" for name, value in variables.items())
+    pairs = (shlex.quote(f"{name}={value}") for name, value in variables.items())
+    return "".join(f"    - --env {pair}\n" for pair in pairs)
 
 
 def kubernetes(variables: Mapping[str, str]) -> str:

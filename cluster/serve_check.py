@@ -106,13 +106,29 @@ def _check_application(file: str, where: str, application: dict[str, Any]) -> It
         for one in error.errors():
             yield Finding(file, _join(f"{where}.args", *one["loc"]), one["msg"])
         return
-    built = builder(args)._bound_deployment.name
+    built = sorted(_deployment_names(builder(args)))
     for one in application.get("deployments", []):
-        if one["name"] != built:
-            yield Finding(file, f"{where}.deployments", f"{one['name']!r} is none of {built!r}")
+        if one["name"] not in built:
+            problem = f"{one['name']!r} is none of {', '.join(built)}"
+            yield Finding(file, f"{where}.deployments", problem)
         scaling = one.get("autoscaling_config", {})
         if scaling.get("min_replicas", 0) > scaling.get("max_replicas", math.inf):
             yield Finding(file, f"{where}.deployments", "min_replicas is more than max_replicas")
+
+
+def _deployment_names(value: Any) -> Iterator[str]:
+    """Names of an application's deployment and of those that it is built from."""
+    from ray.serve import Application
+
+    if isinstance(value, Application):
+        bound = value._bound_deployment
+        yield bound.name
+        value = [*bound.init_args, *bound.init_kwargs.values()]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for inner in value:
+            yield from _deployment_names(inner)
 
 
 def _lost_keys(given: Any, known: Any, prefix: str = "") -> Iterator[str]:
