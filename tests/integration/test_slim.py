@@ -73,7 +73,6 @@ def test_the_chain_ends_in_a_table_and_repeats_only_what_a_change_concerns(
     names = [row.name for row in first.report.rows]
     assert names == [CONSTANT, TEACHER, PLAIN, DISTILLED]
     assert all(row.p50_ms > 0 and row.test is not None for row in first.report.rows[1:])
-    assert first.report.row(PLAIN).test > 0.5
     assert first.table == (run / "table.txt").read_text(encoding="utf-8").rstrip("\n")
     assert (run / "quality.svg").read_bytes().startswith(b"<?xml")
     assert (run / "quality.png").read_bytes().startswith(b"\x89PNG")
