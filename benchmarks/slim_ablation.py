@@ -8,6 +8,7 @@ The same command goes on where it stopped.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,16 @@ from ernie_ray.text.augment import AugmentSettings
 SEEDS = (1, 2, 3)
 COPIES = (1, 5, 10, 20)
 NUM_COPIES_OF_STRATEGIES = 5
-NOTHING = {"noise_probability": 0.0, "replace_probability": 0.0, "fragment_probability": 0.0}
+UNCHANGED = AugmentSettings(
+    num_copies=NUM_COPIES_OF_STRATEGIES,
+    noise_probability=0.0,
+    replace_probability=0.0,
+    fragment_probability=0.0,
+)
 STRATEGIES = {
-    "noise words": {**NOTHING, "noise_probability": 0.1},
-    "same part of speech": {**NOTHING, "replace_probability": 0.1},
-    "fragments": {**NOTHING, "fragment_probability": 1.0},
+    "noise words": replace(UNCHANGED, noise_probability=0.1),
+    "same part of speech": replace(UNCHANGED, replace_probability=0.1),
+    "fragments": replace(UNCHANGED, fragment_probability=1.0),
 }
 
 
@@ -62,9 +68,8 @@ def _sources(shop: Workshop) -> dict[str, Path]:
         return with_first_copies(every, num_copies, folder / f"first-{num_copies}.parquet")
 
     sources = {"no augmentation": first(0)}
-    for name, chances in STRATEGIES.items():
+    for name, settings in STRATEGIES.items():
         slug = name.replace(" ", "-")
-        settings = AugmentSettings(num_copies=NUM_COPIES_OF_STRATEGIES, **chances)
         sources[name] = shop.label(shop.augment(slug, settings), f"ablation/{slug}")
     sources["all three"] = first(NUM_COPIES_OF_STRATEGIES)
     sources |= {f"all three, {n} copies": first(n) for n in COPIES}

@@ -170,7 +170,7 @@ def _augmented_only(shop: Workshop, kinds: tuple[str, ...], num_copies: int) -> 
             ("plain", place(shop.rows.train), False),
             ("distilled", str(augmented), True),
         ):
-            overrides = (SOFT_TRIALS if has_teacher else PLAIN_TRIALS)[0]
+            overrides: tuple[str, ...] = (SOFT_TRIALS if has_teacher else PLAIN_TRIALS)[0]
             name = f"{kind}-{way}"
             if shop.rows.text_pair:
                 overrides += ("student.hidden_sizes=[128]",)

@@ -13,13 +13,20 @@ import os
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from benchmarks.report import spread, table, write_result
 from benchmarks.slim_data import CHNSENTICORP, read_texts, require_data
+
+if TYPE_CHECKING:  # imported late, after the thread counts are set
+    from ernie_ray.inference.predictor import Predictor
+    from ernie_ray.models.pretrained import PretrainedEncoder
+    from ernie_ray.text.tokenizer import Text
 
 EAGER = "12 x 768, Paddle eager"
 _PAIR_OF_ROUNDS = 5
@@ -98,14 +105,12 @@ def _measured(options: argparse.Namespace) -> str:
             few = chosen[: options.base_texts]
             base = time_base_encoder(few, options.threads)
             times[EAGER].append([base.p50_ms, base.p99_ms])
-            times[names[1]].append(
-                _percentiles(time_one_by_one(lambda t: fastest.predict([t]), few))
-            )
+            times[names[1]].append(_percentiles(time_one_by_one(partial(_answer, fastest), few)))
             for student, model in predictors.items():
                 times[student.name].append(
-                    _percentiles(time_one_by_one(lambda t, m=model: m.predict([t]), chosen))
+                    _percentiles(time_one_by_one(partial(_answer, model), chosen))
                 )
-                cut = _percentiles(time_one_by_one(lambda t, m=model: m.tokenize([t]), chosen))
+                cut = _percentiles(time_one_by_one(partial(_cut, model), chosen))
                 cutting[student.name].append(cut[0])
     rows = [_row(name, times, cutting.get(name), names) for name in names]
     header = ["", "p50 ms", "p99 ms", "cutting, % of p50", "x eager", "x fastest engine"]
@@ -117,6 +122,14 @@ def _measured(options: argparse.Namespace) -> str:
     return table(header, rows) + "\n\n" + note
 
 
+def _answer(model: Predictor, text: Text) -> object:
+    return model.predict([text])
+
+
+def _cut(model: Predictor, text: Text) -> object:
+    return model.tokenize([text])
+
+
 def _row(
     name: str, times: dict[str, list[list[float]]], cutting: list[float] | None, names: list[str]
 ) -> list[str]:
@@ -124,11 +137,17 @@ def _row(
     p99 = np.array([values[1] for values in times[name]])
     ratios = [np.array([values[0] for values in times[other]]) / p50 for other in names[:2]]
     share = "" if cutting is None else f"{100 * np.median(np.array(cutting) / p50):.0f}"
-    return [name, spread(p50, 3), spread(p99, 3), share, *(spread(r, 1) for r in ratios)]
+    return [
+        name,
+        spread(p50.tolist(), 3),
+        spread(p99.tolist(), 3),
+        share,
+        *(spread(r.tolist(), 1) for r in ratios),
+    ]
 
 
 def _percentiles(seconds: list[float]) -> list[float]:
-    return (1e3 * np.percentile(seconds, [50, 99])).tolist()
+    return [1e3 * float(value) for value in np.percentile(seconds, [50, 99])]
 
 
 def export_students(folder: Path) -> dict[Student, Path]:
@@ -175,7 +194,7 @@ def export_students(folder: Path) -> dict[Student, Path]:
     return places
 
 
-def _fastest_engine(folder: Path, threads: int):  # noqa: ANN202 - a Predictor, imported late
+def _fastest_engine(folder: Path, threads: int) -> Predictor:
     """A 12 x 768 encoder with random weights in whichever engine answers soonest."""
     from ernie_ray.inference.engines.cpu import cpu_precisions
     from ernie_ray.inference.predictor import Predictor
@@ -199,7 +218,7 @@ def _fastest_engine(folder: Path, threads: int):  # noqa: ANN202 - a Predictor, 
     return min(found, key=lambda pair: pair[0])[1]
 
 
-def base_encoder():  # noqa: ANN201 - a PretrainedEncoder, imported late
+def base_encoder() -> PretrainedEncoder:
     """ERNIE 1.0's shape with random weights, cut by the characters of the training texts."""
     from ernie_ray.modeldir import EncoderConfig, Pooling
     from ernie_ray.models.encoder import Encoder, read_weights
