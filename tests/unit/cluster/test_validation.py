@@ -114,7 +114,7 @@ def test_the_rendered_files_are_the_committed_ones():
     assert (ROOT / "cluster/k8s/environment.yaml").read_text(encoding="utf-8") == printed
     launcher = CliRunner().invoke(group, ["render", "launcher"]).output
     assert all(launcher in path.read_text(encoding="utf-8") for path in Project().launcher_files())
-    docker = CliRunner().invoke(group, ["render", "docker"]).output.replace("ENV ", "").split()
+    docker = CliRunner().invoke(group, ["render", "docker"]).output.replace("ENV ", "").splitlines()
     assert all(word in Project().dockerfile().read_text(encoding="utf-8") for word in docker)
     shell = CliRunner().invoke(group, ["render", "shell"]).output
     assert shell.splitlines() == [f"export {pair}" for pair in docker]
