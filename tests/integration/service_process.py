@@ -25,7 +25,14 @@ def environment(session_dir):
     # Marks every process of the service, so that whatever stays behind can be found, and keeps
     # its Ray apart from that of other tests.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_AUTH", "RAY_ADDR"))}
-    return {**inherited, "ERNIE_RAY_TEST_SERVICE": str(session_dir)}
+    return {
+        **inherited,
+        "ERNIE_RAY_TEST_SERVICE": str(session_dir),
+        # A busy machine starts HAProxy more slowly than Serve waits.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "90",
+    }
 
 
 def processes_of(session_dir):
