@@ -57,7 +57,9 @@ def entrypoint_needs(entrypoint: str) -> JobNeeds | None:
             scaling = load_recipe(given["recipe"], given["overrides"]).scaling
             num_gpus = 1 if scaling.use_gpu else 0
             return JobNeeds(scaling.num_workers, scaling.cpus_per_worker, num_gpus)
-    except (click.ClickException, ErnieRayError) as error:
-        raise ValueError(getattr(error, "message", str(error))) from error
+    except click.ClickException as error:
+        raise ValueError(error.format_message()) from error
+    except ErnieRayError as error:
+        raise ValueError(str(error)) from error
     actors = given.get("num_actors")
     return JobNeeds(actors, 1, 0) if actors else None

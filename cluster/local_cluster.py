@@ -32,6 +32,8 @@ from ernie_ray.serving.haproxy import end_haproxies
 
 _START_S = 120.0
 _END_S = 30.0
+# `ray start` gives up after 30 s, too few on a machine that is busy with something else.
+_ATTEMPTS = 3
 # Their defaults are fixed numbers, which another node on the machine holds.
 _PORT_OPTIONS = ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port")
 # A killed node is noticed after five refused connections, a second apart. Ray's own 3 s, 10 s and 5
@@ -145,14 +147,25 @@ class LocalCluster:
                 options.append(f"--ray-client-server-port={self._ports[2]}")
             # In a shared folder one node would delete the uploaded files that another uses.
             options.append(f"--temp-dir={self.folder}/{len(self.nodes)}")
-            environment = {**_FAILURE_DETECTION, **(self._shape.environment or {})}
+            environment: dict[str, str] = {**_FAILURE_DETECTION, **(self._shape.environment or {})}
             for name, value in self.environment().items():
                 if name not in _ADDRESSES:
                     environment[name] = value
-            log = self.folder / f"node-{len(self.nodes)}.log"
+            self._add_node(options, environment)
+
+    def _add_node(self, options: list[str], environment: dict[str, str]) -> None:
+        log = self.folder / f"node-{len(self.nodes)}.log"
+        for attempt in range(1, _ATTEMPTS + 1):
             process = _start(options, self._shape, environment, log)
             self._processes.append(process)
-            self.nodes.append(self._wait_for_node(process, log))
+            try:
+                self.nodes.append(self._wait_for_node(process, log))
+                return
+            except ErnieRayError:
+                _interrupt(process)
+                _wait(process, _END_S)
+                if attempt == _ATTEMPTS:
+                    raise
 
     def _wait_for_node(self, process: subprocess.Popen[bytes], log: Path) -> LocalNode:
         deadline_s = time.monotonic() + _START_S
@@ -187,9 +200,7 @@ class LocalCluster:
         """End every node, workers before the head, which they would miss."""
         for group in (self._processes[1:], self._processes[:1]):
             for process in group:
-                if process.poll() is None:
-                    # Ends what `ray start --block` started; SIGTERM would drain the node first.
-                    process.send_signal(signal.SIGINT)
+                _interrupt(process)
             for process in group:
                 _wait(process, _END_S)
         end_haproxies([node.node_id for node in self.nodes])
@@ -253,6 +264,12 @@ def _raylet_of(parent_pid: int) -> tuple[int, str]:
             ids = [word.partition("=")[2] for word in words if word.startswith("--node_id=")]
             return int(folder.name), ids[0] if ids else ""
     return 0, ""
+
+
+def _interrupt(process: subprocess.Popen[bytes]) -> None:
+    # Ends what `ray start --block` started; SIGTERM would drain the node first.
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
 
 
 def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> None:
