@@ -96,5 +96,7 @@ class FakeTextModel:
         logits = np.stack([-vectors[:, 0], vectors[:, 0]], axis=1) if has_head else None
         return Outputs(vectors, logits)
 
-    def decode(self, logits: NDArray[np.float32]) -> list[dict[str, Any]]:
+    def decode(
+        self, logits: NDArray[np.float32], rows: Sequence[TokenIds] = ()
+    ) -> list[dict[str, Any]]:
         return [{"label": "long" if b > 10 else "short", "score": 0.5} for _, b in logits.tolist()]

@@ -23,6 +23,10 @@ class DataSection(_Section):
     text_column: str = Field("text", description="Column of the text.")
     text_pair_column: str = Field("", description="Column of a second text; empty: single texts.")
     label_column: str = Field("label", description="Column of the label.")
+    query_column: str = Field("", description="Column of what a ranking's rows are ranked by.")
+    columns: tuple[str, ...] = Field(
+        (), description="Column names of .csv and .tsv files that have no header line."
+    )
     bad_rows: Literal["error", "skip"] = Field(
         "error", description="error: stop at the first bad row; skip: count and list them."
     )
@@ -31,11 +35,28 @@ class DataSection(_Section):
 class TaskSection(_Section):
     """What the model shall answer."""
 
-    family: Literal["classification"] = Field("classification", description="Task family.")
+    family: Literal["classification", "pair", "token_labels", "reading"] = Field(
+        "classification", description="Task family."
+    )
     labels: tuple[str, ...] = Field(
-        (), description="Class names in logit order; empty: those of the training rows, sorted."
+        (),
+        description="Class names in logit order, or types of entities; empty: those of the "
+        "training rows, sorted.",
     )
     multi_label: bool = Field(False, description="Labels are independent, separated by '|'.")
+    objective: Literal["regression", "ranking"] = Field(
+        "regression", description="What a pair's number means."
+    )
+    low: float = Field(0.0, description="Smallest label of a pair.")
+    high: float = Field(1.0, description="Largest label of a pair.")
+    scheme: Literal["BIO", "BIOES"] = Field("BIO", description="Tags that a tagger learns.")
+    max_answer_tokens: int = Field(100, gt=0, description="Longest answer of a reader, in tokens.")
+
+    @model_validator(mode="after")
+    def _bounds_differ(self) -> TaskSection:
+        if not self.low < self.high:
+            raise ValueError(f"task.low={self.low} must be smaller than task.high={self.high}")
+        return self
 
 
 class ModelSection(_Section):
@@ -113,6 +134,11 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _batch_fits_workers(self) -> Recipe:
+        if self.task.family in ("pair", "reading") and not self.data.text_pair_column:
+            raise ValueError(
+                f"task.family={self.task.family} needs pairs: name the column of the second text "
+                "in data.text_pair_column"
+            )
         rows, workers = self.training.global_batch_size, self.scaling.num_workers
         if rows < workers:
             raise ValueError(

@@ -44,7 +44,8 @@ class Answers:
 
     Attributes:
         vectors: Before any scaling, float32 [N, H]; the rows of failed texts are zero.
-        logits: Raw task outputs, float32 [N, C]; None without a head. Failed rows are zero.
+        logits: Raw task outputs, float32 [N, C], or [N, T, C] padded at the end for a task that
+            answers per token; None without a head. Failed rows are zero.
         errors: The failed texts by position.
         queue_s: Seconds from the call until the first of its texts ran.
         forward_s: Seconds from then until its last text was done.
@@ -259,7 +260,11 @@ class _Request:
         vector_size, num_outputs = model.manifest.vector.size, model.manifest.task.num_outputs
         num_rows = len(self._results)
         vectors = np.zeros((num_rows, vector_size), dtype=np.float32)
-        logits = np.zeros((num_rows, num_outputs), dtype=np.float32) if num_outputs else None
+        # Per token, each row comes as long as the longest one of the batch that it ran in.
+        found = [r[1] for r in self._results if isinstance(r, tuple) and r[1] is not None]
+        longest = (max(len(rows) for rows in found),) if found and found[0].ndim == 2 else ()
+        shape = (num_rows, *longest, num_outputs)
+        logits = np.zeros(shape, dtype=np.float32) if num_outputs else None
         errors = {}
         for i, result in enumerate(self._results):
             if isinstance(result, InferenceError):
@@ -267,7 +272,7 @@ class _Request:
             elif result is not None:
                 vectors[i] = result[0]
                 if logits is not None and result[1] is not None:
-                    logits[i] = result[1]
+                    logits[i, : len(result[1])] = result[1]
         return Answers(
             vectors, logits, errors, self._started_s - self._asked_s, self._done_s - self._started_s
         )

@@ -16,15 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_ray.errors import InferenceError
+from ernie_ray.errors import InferenceError, MalformedRequestError
 from ernie_ray.inference.engines import Engine, EngineOptions, load_engine
 from ernie_ray.inference.parity import check_parity
 from ernie_ray.inference.text_model import Outputs
 from ernie_ray.modeldir import Manifest, ModelDir, open_model_dir
 from ernie_ray.modeldir.folder import TOKENIZER
 from ernie_ray.tasks import family_of
-from ernie_ray.text.features import TokenIds, pad_batch
+from ernie_ray.text.features import TokenIds, pad_batch, rows_of_texts
 from ernie_ray.text.tokenizer import Text, TextTokenizer
+from ernie_ray.text.windows import Cutter, WindowTokenizer
 
 _BATCH_TOKENS = 4096
 
@@ -55,7 +56,8 @@ class Predictor:
         self.precision = engine.precision
         self._engine = engine
         self._family = family_of(self.manifest.task)
-        self._tokenizer = TextTokenizer.from_file(
+        kind = WindowTokenizer if self._family.is_per_token else TextTokenizer
+        self._tokenizer: Cutter = kind.from_file(
             model_dir.file(TOKENIZER),
             max_tokens=self.manifest.input.max_tokens,
             text_prefix=self.manifest.input.text_prefix,
@@ -89,7 +91,13 @@ class Predictor:
         return predictor
 
     def tokenize(self, texts: Sequence[Text]) -> list[TokenIds]:
-        """Cut texts into token ids, at most ``manifest.input.max_tokens`` each."""
+        """Cut texts into token ids, at most ``manifest.input.max_tokens`` each.
+
+        Raises:
+            MalformedRequestError: A reader was not given a pair, or a tagger was.
+        """
+        if self._family.is_per_token:
+            _refuse_other_form(texts, self._family.takes_pairs)
         return self._tokenizer.encode(texts)
 
     def forward(self, rows: Sequence[TokenIds]) -> Outputs:
@@ -105,9 +113,11 @@ class Predictor:
         outputs = self._engine.run(batch)
         return Outputs(outputs["vector"], outputs.get("logits"))
 
-    def decode(self, logits: NDArray[np.float32]) -> list[dict[str, Any]]:
-        """Turn logits [N, C] into N task results that JSON can hold."""
-        return self._family.decode(logits)
+    def decode(
+        self, logits: NDArray[np.float32], rows: Sequence[TokenIds] = ()
+    ) -> list[dict[str, Any]]:
+        """Turn the logits of ``rows`` into one task result per text; see ``TextModel.decode``."""
+        return self._family.decode(logits, rows)
 
     def run(self, texts: Sequence[Text], *, batch_tokens: int = _BATCH_TOKENS) -> Outputs:
         """Tokenize and run any number of texts, batched by length, in the order given.
@@ -127,16 +137,16 @@ class Predictor:
     def run_rows(self, rows: Sequence[TokenIds], *, batch_tokens: int = _BATCH_TOKENS) -> Outputs:
         """Like ``run`` for rows that are tokenized already."""
         vectors = np.empty((len(rows), self.manifest.vector.size), dtype=np.float32)
-        num_outputs = self.manifest.task.num_outputs
-        logits = np.empty((len(rows), num_outputs), dtype=np.float32) if num_outputs else None
+        logits = self._empty_logits(rows)
         for chosen in _batches_by_length(rows, batch_tokens):
             outputs = self.forward([rows[i] for i in chosen])
             vectors[chosen] = outputs.vectors
-            if logits is not None:
-                logits[chosen] = outputs.logits
+            if logits is not None and outputs.logits is not None:
+                # Per token, a batch is as long as its longest row.
+                logits[chosen, : outputs.logits.shape[1]] = outputs.logits
         bad = ~np.isfinite(vectors).all(axis=1)
         if logits is not None:
-            bad |= ~np.isfinite(logits).all(axis=1)
+            bad |= ~np.isfinite(logits.reshape(len(rows), -1)).all(axis=1)
         if bad.any():
             raise InferenceError(f"NaN or infinite output for text {int(np.argmax(bad))}")
         return Outputs(vectors, logits)
@@ -150,11 +160,27 @@ class Predictor:
         vectors = outputs.vectors
         if self.manifest.vector.normalize:
             vectors = normalize(vectors)
-        results = self.decode(outputs.logits) if outputs.logits is not None else [{} for _ in texts]
+        logits = outputs.logits
+        results = [{} for _ in texts] if logits is None else self.decode(logits, rows)
+        # A text cut into windows has the vector of its first one.
         return [
-            Prediction(vector, result, row.is_truncated)
-            for vector, result, row in zip(vectors, results, rows, strict=True)
+            Prediction(vectors[group[0]], result, any(rows[i].is_truncated for i in group))
+            for result, group in zip(results, rows_of_texts(rows), strict=True)
         ]
+
+    def _empty_logits(self, rows: Sequence[TokenIds]) -> NDArray[np.float32] | None:
+        task = self.manifest.task
+        if not task.num_outputs:
+            return None
+        longest = (max(map(len, rows), default=0),) if task.is_per_token else ()
+        return np.zeros((len(rows), *longest, task.num_outputs), dtype=np.float32)
+
+
+def _refuse_other_form(texts: Sequence[Text], takes_pairs: bool) -> None:
+    for i, text in enumerate(texts):
+        if isinstance(text, str) is takes_pairs:
+            wanted = "a pair of question and context" if takes_pairs else "a single text"
+            raise MalformedRequestError(f"text {i}: the model takes {wanted}")
 
 
 def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ from ernie_ray.jobs.predict import DEFAULT_OPTIONS, RunOptions
 from ernie_ray.jobs.row_blocks import checked_schema
 from ernie_ray.jobs.storage import Location
 from ernie_ray.tasks import family_of
+from ernie_ray.tasks.example import Example, text_of, texts_with_rows
 from ernie_ray.text.rows import Row, RowReader, RowSchema, read_rows
 
 _ROWS_AT_ONCE = 1024
@@ -95,20 +96,26 @@ def measure(
     reader = read_rows(
         location, checked_schema(schema, predictor.manifest.task), on_bad=options.on_bad
     )
-    logits: list[NDArray[np.float32]] = []
-    labels: list[NDArray[np.float32]] = []
+    kept: list[NDArray[np.float32]] = []
+    examples: list[Example] = []
+    num_rows = 0
     start = time.perf_counter()
     with tqdm(desc="evaluate", unit=" rows", disable=not show_progress) as bar:
         for rows in _chunks(reader):
-            outputs = predictor.run([_text_of(row) for row in rows])
+            tokens = predictor.tokenize([text_of(row) for row in rows])
+            outputs = predictor.run_rows(tokens)
             assert outputs.logits is not None  # label_width > 0 means a head
-            logits.append(outputs.logits)
-            labels += [family.label_of(row.label or "") for row in rows]
+            kept += list(family.kept(outputs.logits))
+            for row, parts in texts_with_rows(rows, tokens):
+                examples += family.examples(row, parts, measures=True)
+            num_rows += len(rows)
             bar.update(len(rows))
-    metrics = family.metrics(np.concatenate(logits), np.stack(labels))
+    metrics = family.metrics(
+        kept, [example.label for example in examples], [example.info for example in examples]
+    )
     return Evaluation(
         metrics=metrics,
-        num_rows=len(labels),
+        num_rows=num_rows,
         num_skipped=reader.num_skipped,
         skipped=tuple(str(bad) for bad in reader.skipped),
         engine=f"{predictor.engine} {predictor.precision}",
@@ -119,7 +126,3 @@ def measure(
 def _chunks(reader: RowReader) -> Iterator[list[Row]]:
     while rows := list(islice(reader, _ROWS_AT_ONCE)):
         yield rows
-
-
-def _text_of(row: Row) -> str | tuple[str, str]:
-    return row.text if row.text_pair is None else (row.text, row.text_pair)

@@ -32,7 +32,9 @@ from ernie_ray.models.encoder import load_weights
 from ernie_ray.models.pretrained import PretrainedEncoder
 from ernie_ray.models.start import StartSpec, read_spec, save_tokenizer
 from ernie_ray.models.text_network import TextNetwork
+from ernie_ray.tasks import family_of
 from ernie_ray.text.tokenizer import TextTokenizer
+from ernie_ray.text.windows import WindowTokenizer
 from ernie_ray.training.checkpoint import read_checkpoint
 from ernie_ray.training.golden import golden_texts, parity_bounds
 from ernie_ray.training.graph import layer_names, result_names, write_graphs
@@ -89,9 +91,9 @@ def export_checkpoint(
     lineage = label.lineage.model_copy(update={"step": checkpoint.position.step})
     metrics = {**label.metrics, **({"dev": checkpoint.metrics} if checkpoint.metrics else {})}
     staged = ExportLabel(label.name, lineage, metrics)
-    return _export(
-        read_spec(start_dir), checkpoint.weights, start_dir / TOKENIZER, (target, staged, storage)
-    )
+    spec = read_spec(start_dir)
+    tuned = spec.model_copy(update={"task": family_of(spec.task).tuned(checkpoint.metrics)})
+    return _export(tuned, checkpoint.weights, start_dir / TOKENIZER, (target, staged, storage))
 
 
 def export_pretrained(
@@ -149,10 +151,12 @@ def _export(
         shutil.copyfile(tokenizer, folder / TOKENIZER)
         save_file({k: np.ascontiguousarray(v) for k, v in weights.items()}, folder / WEIGHTS)
         write_graphs(network, folder)
-        cutter = TextTokenizer.from_file(
-            tokenizer, max_tokens=spec.max_tokens, text_prefix=spec.text_prefix
+        family = family_of(spec.task)
+        kind = WindowTokenizer if family.is_per_token else TextTokenizer
+        cutter = kind.from_file(tokenizer, max_tokens=spec.max_tokens, text_prefix=spec.text_prefix)
+        golden = golden_texts(
+            network, cutter, spec.network.pad_token_id, as_pairs=family.takes_pairs
         )
-        golden = golden_texts(network, cutter, spec.network.pad_token_id)
         write_golden_texts(folder, golden)
         manifest = _manifest(spec, label, network).model_copy(
             update={"parity": parity_bounds(golden)}

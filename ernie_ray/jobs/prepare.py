@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ernie_ray.config import Recipe
@@ -15,7 +15,7 @@ from ernie_ray.errors import ConfigError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.features import FeatureRequest, build_feature_cache, collect_labels
 from ernie_ray.jobs.storage import Location, Storage, staging_path
-from ernie_ray.modeldir import ClassificationSpec, Pooling
+from ernie_ray.modeldir import Pooling, TaskSpec
 from ernie_ray.modeldir.folder import TOKENIZER
 from ernie_ray.models.pretrained import (
     PretrainedEncoder,
@@ -24,7 +24,10 @@ from ernie_ray.models.pretrained import (
     trim_vocabulary,
 )
 from ernie_ray.models.start import StartSpec, read_spec, write_start
+from ernie_ray.tasks import family_of
+from ernie_ray.tasks.from_recipe import loose_schema, needs_labels, task_spec
 from ernie_ray.text.rows import RowSchema, read_rows
+from ernie_ray.text.windows import cut_to_characters
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,14 @@ class Prepared:
 def row_schema(recipe: Recipe) -> RowSchema:
     """Columns of the recipe's files."""
     data = recipe.data
-    return RowSchema(
+    schema = RowSchema(
         text=data.text_column,
         text_pair=data.text_pair_column or None,
         label=data.label_column,
-        is_multi_label=recipe.task.multi_label,
+        query=data.query_column or None,
+        header=data.columns,
     )
+    return loose_schema(recipe.task, schema)
 
 
 def prepare(recipe: Recipe, run: str, storage: Storage, *, show_progress: bool) -> Prepared:
@@ -77,6 +82,7 @@ def prepare(recipe: Recipe, run: str, storage: Storage, *, show_progress: bool) 
         if not name:
             continue
         request = _feature_request(recipe, storage.resolve(name), local_start)
+        request = replace(request, measures=split == "dev")
         place, found = _features(request, f"{run}/{runs.FEATURES}", storage, show_progress)
         places[split] = place
         digest = digest or found
@@ -90,9 +96,12 @@ def _start(recipe: Recipe, target: str, storage: Storage) -> Location:
     pretrained = from_pretrained(_source(recipe.model.pretrained, storage))
     if recipe.model.num_layers:
         pretrained = keep_layers(pretrained, recipe.model.num_layers)
+    task = _task(recipe, storage)
+    if family_of(task).is_per_token:
+        cut_to_characters(pretrained.tokenizer)
     if recipe.model.trim_vocabulary:
         pretrained = trim_vocabulary(pretrained, _training_texts(recipe, storage))
-    spec = _start_spec(recipe, pretrained, _labels(recipe, storage))
+    spec = _start_spec(recipe, pretrained, task)
     folder = staging_path(location)
     folder.mkdir()
     try:
@@ -109,22 +118,23 @@ def _source(pretrained: str, storage: Storage) -> str:
     return str(storage.fetch(pretrained))
 
 
-def _labels(recipe: Recipe, storage: Storage) -> tuple[str, ...]:
-    if recipe.task.labels:
-        return recipe.task.labels
+def _task(recipe: Recipe, storage: Storage) -> TaskSpec:
+    if not needs_labels(recipe.task):
+        return task_spec(recipe.task, ())
+    labels = recipe.task.labels
     location = storage.resolve(recipe.data.train)
-    labels = collect_labels(location, row_schema(recipe), on_bad=recipe.data.bad_rows)
-    if len(labels) < 2:
+    if not labels:
+        labels = collect_labels(location, row_schema(recipe), on_bad=recipe.data.bad_rows)
+    try:
+        return task_spec(recipe.task, labels)
+    except ValueError as error:
         raise ConfigError(
-            f"{location}: the rows have {len(labels)} label ({', '.join(labels)}); a classifier "
-            "needs two: check data.label_column, or name all in task.labels"
-        )
-    return labels
+            f"{location}: the rows have {len(labels)} label ({', '.join(labels)}); {error}: check "
+            "data.label_column, or name all in task.labels"
+        ) from error
 
 
-def _start_spec(
-    recipe: Recipe, pretrained: PretrainedEncoder, labels: tuple[str, ...]
-) -> StartSpec:
+def _start_spec(recipe: Recipe, pretrained: PretrainedEncoder, task: TaskSpec) -> StartSpec:
     model = recipe.model
     if model.max_tokens > pretrained.config.max_positions:
         raise ConfigError(
@@ -132,7 +142,7 @@ def _start_spec(
             f"{pretrained.config.max_positions} positions; choose at most that"
         )
     return StartSpec(
-        task=ClassificationSpec(labels=labels, multi_label=recipe.task.multi_label),
+        task=task,
         network=pretrained.config,
         pooling=Pooling(model.pooling or pretrained.pooling),
         normalize=pretrained.normalize,

@@ -25,9 +25,10 @@ from ernie_ray.errors import (
 )
 from ernie_ray.inference.batcher import Answers, Batcher
 from ernie_ray.inference.grouping import BatchLimits
+from ernie_ray.inference.text_answers import answers_of_texts
 from ernie_ray.inference.text_model import TextModel
 from ernie_ray.serving.args import RequestLimits
-from ernie_ray.text.features import TokenIds
+from ernie_ray.text.features import TokenIds, rows_of_texts
 from ernie_ray.text.tokenizer import Text
 
 
@@ -40,12 +41,14 @@ class Result:
         num_tokens: Tokens of all texts, special tokens included.
         truncated: Positions of texts that were cut to the model's limit.
         tokenize_s: Seconds spent on cutting texts into tokens.
+        rows: What the logits are of: the texts cut into tokens, long ones perhaps into several.
     """
 
     answers: Answers
     num_tokens: int
     truncated: list[int]
     tokenize_s: float
+    rows: Sequence[TokenIds] = ()
 
 
 class ServedModel:
@@ -90,14 +93,15 @@ class ServedModel:
         started_s = time.monotonic()
         rows = await self.batcher.tokenize(texts)
         tokenize_s = time.monotonic() - started_s
-        truncated = [i for i, row in enumerate(rows) if row.is_truncated]
+        groups = rows_of_texts(rows)
+        truncated = [i for i, g in enumerate(groups) if any(rows[k].is_truncated for k in g)]
         if truncated and not truncate:
             raise TextTooLongError(
                 f"text {truncated[0]} has more than {self._max_tokens} tokens; "
                 'shorten it or send "truncate": true'
             )
-        answers = await self.batcher.infer(rows)
-        return Result(answers, sum(len(row) for row in rows), truncated, tokenize_s)
+        answers = answers_of_texts(await self.batcher.infer(rows), rows)
+        return Result(answers, sum(len(row) for row in rows), truncated, tokenize_s, rows)
 
     async def run_token_ids(self, token_ids: Sequence[Sequence[int]]) -> Result:
         """Answer texts that the client cut itself.
@@ -164,7 +168,7 @@ class ServedModel:
         logits = result.answers.logits
         if logits is None:
             raise InferenceError("the model gave no logits although its task has outputs")
-        scores: list[dict[str, Any] | None] = list(self.model.decode(logits))
+        scores: list[dict[str, Any] | None] = list(self.model.decode(logits, result.rows))
         for i in result.answers.errors:
             scores[i] = None
         return scores

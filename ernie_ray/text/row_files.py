@@ -18,7 +18,7 @@ import pyarrow.fs
 
 from ernie_ray.errors import DataError
 
-FORMATS = ("jsonl", "csv", "tsv", "txt", "parquet")
+FORMATS = ("jsonl", "json", "csv", "tsv", "txt", "parquet")
 _GLOB_SIGNS = "*?["
 
 
@@ -77,6 +77,8 @@ def find_files(location: str | Path) -> tuple[DataFile, ...]:
     paths, is_listing = _list_remote(str(location)) if is_uri(location) else _list_local(location)
     if is_listing:
         paths = [path for path in paths if _is_data_file(path)]
+        # A .json beside rows of another format is rarely data (dataset_info.json).
+        paths = [path for path in paths if format_of(path) != "json"] or paths
     if not paths:
         raise DataError(
             f"{location}: no data file is there; give a file, a folder or a glob of "

@@ -244,16 +244,19 @@ class TrainingLoop:
         dev = self._data.dev
         if dev is None:
             return {}
-        logits = np.zeros((len(dev), self._network.task.num_outputs), dtype=np.float32)
+        longest = int(dev.lengths.max(initial=0))
+        kept = np.zeros((len(dev), *self._family.kept_shape(longest)), dtype=np.float32)
         order = np.argsort(dev.lengths, kind="stable")[self._group.rank :: self._group.world_size]
         self._network.eval()
         with paddle.no_grad():
             for start in range(0, len(order), self._settings.per_worker_batch_size):
                 chosen = order[start : start + self._settings.per_worker_batch_size]
-                logits[chosen] = self._forward(dev, chosen)[0].numpy()
+                found = self._family.kept(self._forward(dev, chosen)[0].numpy())
+                # What has one entry per token is as long as the longest row of its batch.
+                kept[chosen, : found.shape[1]] = found
         # Rows of other workers are zero here, so the sum puts the table together.
-        logits = self._group.sum_array(logits)
-        return self._family.metrics(logits, dev.labels(np.arange(len(dev))))
+        kept = self._group.sum_array(kept)
+        return self._family.metrics(kept, dev.labels(np.arange(len(dev))), dev.infos())
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
