@@ -74,6 +74,14 @@ class ModelSection(_Section):
     text_prefix: str | None = Field(
         None, description="Put before every text; none: as the weights were trained."
     )
+    warm_start: str = Field(
+        "",
+        description="Model directory, checkpoint, run folder or pretrained source whose weights "
+        "replace those of `pretrained` where names and shapes fit; head included.",
+    )
+    warm_start_pattern: str = Field(
+        ".*", description="Regular expression of the parameter names to take: 'encoder[.].*', ..."
+    )
     trim_vocabulary: bool = Field(
         False,
         description="Keep only the tokens that the training rows use and all single characters.",
@@ -102,7 +110,28 @@ class TrainingSection(_Section):
     weight_decay: float = Field(0.01, ge=0, description="Of matrices; never of biases and norms.")
     clip_norm: float = Field(1.0, gt=0, description="Largest global norm of the gradient.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Of hidden states and attention.")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of a label's weight that is spread over all classes."
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: rare classes count more, rows / (classes x their rows)."
+    )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Learning rate of each layer over that of the next one above; embeddings are "
+        "the lowest.",
+    )
     freeze_embeddings: bool = Field(False, description="Do not train the embeddings.")
+    freeze_layers: int = Field(
+        0, ge=0, description="Do not train the first so many layers, nor the embeddings."
+    )
+    patience: int = Field(
+        0,
+        ge=0,
+        description="Stop after so many evaluations in a row without a new best; 0: never.",
+    )
     seed: int = Field(42, ge=0, description="Of head, batches and dropout.")
     eval_every_steps: int = Field(
         0, ge=0, description="Steps between evaluations with a checkpoint; 0: once an epoch."

@@ -31,8 +31,8 @@ from ernie_ray.tasks import family_of
 from ernie_ray.tasks.example import Example, texts_with_rows
 from ernie_ray.text.cache import SUMMARY_FILE, FeatureCache
 from ernie_ray.text.cache_writer import CacheWriter
-from ernie_ray.text.row_files import DataFile, find_files
-from ernie_ray.text.rows import LABEL_SEPARATOR, OnBad, RowSchema
+from ernie_ray.text.row_files import DataFile
+from ernie_ray.text.rows import LABEL_SEPARATOR, OnBad, RowSchema, files_of
 from ernie_ray.text.tokenizer import TextTokenizer
 from ernie_ray.text.windows import Cutter, cutter
 
@@ -91,7 +91,7 @@ def build_feature_cache(
         DataError: A file or row cannot be used; the message names file, line and field.
         SourceError: The tokenizer cannot be read.
     """
-    files = find_files(request.location)
+    files = files_of(request.location, request.schema)
     tokenizer_json = _read_tokenizer(request.tokenizer)
     digest = _digest(request, files, tokenizer_json)
     path = cache_dir / f"features-{digest[:16]}"
@@ -154,7 +154,7 @@ def collect_labels(
     """
     if schema.label is None:
         raise ConfigError("labels cannot be collected without a label column; name it")
-    files = find_files(location)
+    files = files_of(location, schema)
     dataset = row_dataset(files, replace(schema, labels=None)).map_batches(
         _distinct_labels,
         batch_size=None,

@@ -24,7 +24,7 @@ from ernie_ray.config import Recipe
 from ernie_ray.environment import training_worker_environment
 from ernie_ray.errors import CheckpointError, ConfigError, ErnieRayError
 from ernie_ray.jobs import runs
-from ernie_ray.jobs.evaluate import evaluate
+from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint
 from ernie_ray.jobs.prepare import Prepared, prepare, row_schema
 from ernie_ray.jobs.progress import start_buffer, watch
@@ -83,9 +83,11 @@ def finetune(
     if recipe.data.test:
         with _timed(result, "evaluate"):
             test = storage.resolve(recipe.data.test)
-            result.metrics["test"] = evaluate(
+            evaluation = measure(
                 storage.fetch(result.model), test, row_schema(recipe), show_progress=show_progress
             )
+        result.metrics["test"] = evaluation.metrics
+        _write_json(evaluation.as_json(), f"{run}/{runs.EVALUATION}", storage)
     _write_json(_as_json(result), f"{run}/{runs.RESULT}", storage)
     return result
 

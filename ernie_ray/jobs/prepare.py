@@ -15,6 +15,7 @@ from ernie_ray.errors import ConfigError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.features import FeatureRequest, build_feature_cache, collect_labels
 from ernie_ray.jobs.storage import Location, Storage, staging_path
+from ernie_ray.jobs.warm_start import choose_weights
 from ernie_ray.modeldir import Pooling, TaskSpec
 from ernie_ray.modeldir.folder import TOKENIZER
 from ernie_ray.models.pretrained import (
@@ -23,7 +24,7 @@ from ernie_ray.models.pretrained import (
     keep_layers,
     trim_vocabulary,
 )
-from ernie_ray.models.start import StartSpec, read_spec, write_start
+from ernie_ray.models.start import StartSpec, read_spec, write_start, write_warm_weights
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.from_recipe import loose_schema, needs_labels, task_spec
 from ernie_ray.text.rows import RowSchema, read_rows
@@ -106,9 +107,33 @@ def _start(recipe: Recipe, target: str, storage: Storage) -> Location:
     folder.mkdir()
     try:
         write_start(folder, spec, pretrained)
+        if recipe.model.warm_start:
+            _warm_start(recipe, spec, pretrained, folder, storage)
         return storage.publish(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _warm_start(
+    recipe: Recipe,
+    spec: StartSpec,
+    pretrained: PretrainedEncoder,
+    folder: Path,
+    storage: Storage,
+) -> None:
+    """Put chosen weights of another run into the start folder, with the report beside them."""
+    shapes = {f"encoder.{name}": value.shape for name, value in pretrained.weights.items()}
+    if spec.task.num_outputs:
+        shapes["head.weight"] = (spec.network.hidden_size, spec.task.num_outputs)
+        shapes["head.bias"] = (spec.task.num_outputs,)
+    weights, report = choose_weights(
+        _source(recipe.model.warm_start, storage),
+        recipe.model.warm_start_pattern,
+        shapes,
+        folder / TOKENIZER,
+    )
+    write_warm_weights(folder, weights)
+    (folder / runs.WARM_START).write_text(report.model_dump_json(indent=1), encoding="utf-8")
 
 
 def _source(pretrained: str, storage: Storage) -> str:

@@ -54,8 +54,8 @@ def train_worker(config: dict[str, Any]) -> None:
     """Train on this worker until the run is done; goes on from Ray Train's last checkpoint."""
     import paddle
 
-    from ernie_ray.models.encoder import load_weights
-    from ernie_ray.models.start import read_encoder_weights, read_spec
+    from ernie_ray.models.encoder import load_weights, read_weights
+    from ernie_ray.models.start import read_encoder_weights, read_spec, read_warm_weights
     from ernie_ray.models.text_network import TextNetwork
     from ernie_ray.tasks import family_of
     from ernie_ray.text.cache import FeatureCache
@@ -72,6 +72,7 @@ def train_worker(config: dict[str, Any]) -> None:
         spec.network, pooling=spec.pooling, task=spec.task, dropout=args.training.dropout
     )
     load_weights(network.encoder, read_encoder_weights(start))
+    load_weights(network, read_weights(network) | read_warm_weights(start))
     dev = FeatureCache.open(storage.fetch(args.dev_features)) if args.dev_features else None
     context = ray.train.get_context()
     group = WorkerGroup(context.get_world_rank(), context.get_world_size())

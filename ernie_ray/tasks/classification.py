@@ -5,7 +5,7 @@ Dimension key: N rows, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,9 @@ from ernie_ray.errors import DataError
 from ernie_ray.modeldir import ClassificationSpec
 from ernie_ray.tasks.example import RowArrays
 from ernie_ray.tasks.flat import Flat
+from ernie_ray.tasks.tables import Tables, class_tables
 from ernie_ray.text.features import TokenIds
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.rows import Row, RowSchema
 
 _SEPARATOR = "|"
 """Stands between the labels of a multi-label row."""
@@ -89,6 +90,17 @@ class Classification(Flat[ClassificationSpec]):
         if len(f1) == 2 and not self.spec.multi_label:
             found["positive_f1"] = float(f1[1])
         return found
+
+    def tables(self, outputs: RowArrays, labels: RowArrays, infos: Sequence[str] = ()) -> Tables:
+        """Give each class its line and, with one label a row, the confusion matrix."""
+        truth, guess = self.flags(outputs, labels)
+        return class_tables(self.spec.labels, truth, guess, exclusive=not self.spec.multi_label)
+
+    def is_right(self, row: Row, result: Mapping[str, Any]) -> bool:
+        """Compare the label, or the set of labels."""
+        if self.spec.multi_label:
+            return set(result["labels"]) == set(filter(None, (row.label or "").split(_SEPARATOR)))
+        return bool(result["label"] == row.label)
 
     def flags(
         self, outputs: RowArrays, labels: RowArrays

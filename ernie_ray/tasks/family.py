@@ -27,6 +27,7 @@ from ernie_ray.tasks.embedding import Embedding
 from ernie_ray.tasks.example import Example, RowArrays
 from ernie_ray.tasks.pair import Pair
 from ernie_ray.tasks.reading import Reading
+from ernie_ray.tasks.tables import Tables
 from ernie_ray.tasks.token_labels import TokenLabels
 from ernie_ray.text.features import TokenIds
 from ernie_ray.text.rows import Row, RowSchema
@@ -89,6 +90,12 @@ class TaskFamily(Protocol):
         infos: Sequence[str] = (),
     ) -> dict[str, float]:
         """Measure what ``kept`` gave, row by row in input order, against labels and infos."""
+
+    def tables(self, outputs: RowArrays, labels: RowArrays, infos: Sequence[str] = ()) -> Tables:
+        """Show where the model errs, from the same values as ``metrics``."""
+
+    def is_right(self, row: Row, result: Mapping[str, Any]) -> bool:
+        """Tell whether a result is what a labelled row says; for samples of errors."""
 
     def tuned(self, metrics: Mapping[str, float]) -> TaskSpec:
         """Give the task with what was tuned on the dev rows, from their metrics."""

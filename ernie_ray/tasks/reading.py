@@ -18,6 +18,7 @@ from ernie_ray.tasks.answer_metrics import answer_f1, exact_match, is_chinese
 from ernie_ray.tasks.answer_spans import Answer, best_answers, best_threshold, locate, token_span
 from ernie_ray.tasks.classification import softmax
 from ernie_ray.tasks.example import NO_LABEL, Example, RowArrays
+from ernie_ray.tasks.tables import Tables
 from ernie_ray.text.features import TokenIds, Window, rows_of_texts
 from ernie_ray.text.rows import Row, RowSchema
 
@@ -127,6 +128,17 @@ class Reading:
             values = [m[key] if m["lead"] >= limit else m["none"] for m in measured]
             found[name] = float(np.mean(values)) if values else 0.0
         return found
+
+    def tables(self, outputs: RowArrays, labels: RowArrays, infos: Sequence[str] = ()) -> Tables:
+        """Give no table."""
+        del outputs, labels, infos
+        return Tables()
+
+    def is_right(self, row: Row, result: Mapping[str, Any]) -> bool:
+        """Compare as exact match does."""
+        answers = [text for text, _ in json.loads(row.label or "[]")]
+        chinese = is_chinese(row.text_pair or "")
+        return bool(exact_match(result["answer"], answers, chinese=chinese))
 
     def tuned(self, metrics: Mapping[str, float]) -> TaskSpec:
         """Take over the threshold that was best on the dev rows."""

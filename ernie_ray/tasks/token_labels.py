@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from ernie_ray.modeldir import TaskSpec, TokenLabelsSpec
 from ernie_ray.tasks.classification import softmax
-from ernie_ray.tasks.entity_metrics import Entity, entity_metrics
+from ernie_ray.tasks.entity_metrics import Entity, entity_metrics, entity_tables
 from ernie_ray.tasks.example import NO_LABEL, PER_TOKEN, Example, RowArrays
 from ernie_ray.tasks.merging import merge_windows
+from ernie_ray.tasks.tables import Tables
 from ernie_ray.text.cache import IGNORED
 from ernie_ray.text.features import NO_PLACE, TokenIds, Window, rows_of_texts
 from ernie_ray.text.rows import Row, RowSchema
@@ -89,6 +90,16 @@ class TokenLabels:
     ) -> dict[str, float]:
         """Precision, recall and F1 of entities: right if type, start and end are."""
         del labels  # the tags of windows; what counts are the entities of whole texts
+        return entity_metrics(*self._truth_and_guess(outputs, infos))
+
+    def tables(self, outputs: RowArrays, labels: RowArrays, infos: Sequence[str] = ()) -> Tables:
+        """Give each type of entity its line."""
+        del labels
+        return entity_tables(kinds_of(self.spec.labels), *self._truth_and_guess(outputs, infos))
+
+    def _truth_and_guess(
+        self, outputs: RowArrays, infos: Sequence[str]
+    ) -> tuple[list[list[Entity]], list[list[Entity]]]:
         truth: list[list[Entity]] = []
         parts: list[list[tuple[NDArray[np.float32], Sequence[Place]]]] = []
         for output, info in zip(outputs, infos, strict=True):
@@ -98,7 +109,12 @@ class TokenLabels:
                 parts.append([])
             places = [(a, b) for a, b in content["places"]]
             parts[-1].append((output[: len(places)], places))
-        return entity_metrics(truth, [self._spans(*merge_windows(part)) for part in parts])
+        return truth, [self._spans(*merge_windows(part)) for part in parts]
+
+    def is_right(self, row: Row, result: Mapping[str, Any]) -> bool:
+        """Compare all entities."""
+        wanted = {tuple(entity) for entity in json.loads(row.label or "[]")}
+        return wanted == {(e["start"], e["end"], e["label"]) for e in result["entities"]}
 
     def tuned(self, metrics: Mapping[str, float]) -> TaskSpec:
         """Tune nothing."""

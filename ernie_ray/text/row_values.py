@@ -117,7 +117,9 @@ def entities_label(
     """
     if isinstance(value, str):
         value = [value] if units is not None and len(units) == 1 else value.split(UNIT_SEPARATOR)
-    if isinstance(value, list) and all(isinstance(tag, str) for tag in value):
+    if value == [] and units is None:
+        found = []
+    elif isinstance(value, list) and all(isinstance(tag, str) for tag in value):
         found = _from_tags(value, column, list(text) if units is None else units)
     elif isinstance(value, list):
         found = [_from_record(one, column) for one in value]

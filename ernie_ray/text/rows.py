@@ -190,7 +190,12 @@ def read_rows(location: str | Path, schema: RowSchema, *, on_bad: OnBad = "error
         DataError: Here if there is no file; from the iterator at the first bad row or file. The
             message names file, line and field and says what to change.
     """
-    return RowReader(find_files(location), schema, on_bad=on_bad)
+    return RowReader(files_of(location, schema), schema, on_bad=on_bad)
+
+
+def files_of(location: str | Path, schema: RowSchema) -> tuple[DataFile, ...]:
+    """List the files of a location; with column names given, those of no known suffix are TSV."""
+    return find_files(location, without_suffix="tsv" if schema.header else "")
 
 
 def check_rows(file: DataFile, schema: RowSchema) -> Iterator[Row | BadRow]:

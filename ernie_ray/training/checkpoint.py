@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +34,29 @@ class Position(BaseModel):
     step: int = Field(0, ge=0, description="Optimizer steps since the start of the run.")
 
 
+class Progress(BaseModel):
+    """How evaluations have gone so far; decides on stopping early."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    best: float | None = Field(None, description="Best value of the task's primary metric.")
+    num_without_gain: int = Field(0, ge=0, description="Evaluations since then.")
+
+    def after(self, value: float | None) -> Progress:
+        """Give the progress after one more evaluation; one without a value changes nothing."""
+        if value is None:
+            return self
+        if self.best is None or value > self.best:
+            return Progress(best=value)
+        return Progress(best=self.best, num_without_gain=self.num_without_gain + 1)
+
+
 class _State(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     position: Position
     metrics: dict[str, float]
+    progress: Progress = Progress()
     sha256: dict[str, str] = Field(description="Digest of each other file.")
 
 
@@ -51,12 +69,14 @@ class Checkpoint:
         weights: The network's parameters by name.
         optimizer: The optimizer's state by name.
         metrics: Dev metrics at this position; empty without a dev set.
+        progress: How evaluations have gone so far.
     """
 
     position: Position
     weights: Mapping[str, NDArray[np.float32]]
     optimizer: Mapping[str, NDArray[np.float32]]
     metrics: Mapping[str, float]
+    progress: Progress = field(default_factory=Progress)
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -66,6 +86,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     state = _State(
         position=checkpoint.position,
         metrics=dict(checkpoint.metrics),
+        progress=checkpoint.progress,
         sha256={name: _digest(folder / name) for name in (WEIGHTS, OPTIMIZER)},
     )
     (folder / STATE).write_text(state.model_dump_json(indent=1), encoding="utf-8")
@@ -93,6 +114,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         weights=load_file(folder / WEIGHTS),
         optimizer=load_file(folder / OPTIMIZER),
         metrics=state.metrics,
+        progress=state.progress,
     )
 
 

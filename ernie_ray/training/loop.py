@@ -25,9 +25,9 @@ from ernie_ray.tasks import TaskFamily
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.text.features import pad_batch
 from ernie_ray.training.batch_plan import BatchPlan
-from ernie_ray.training.checkpoint import Checkpoint, Position, write_checkpoint
+from ernie_ray.training.checkpoint import Checkpoint, Position, Progress, write_checkpoint
+from ernie_ray.training.class_losses import loss_of
 from ernie_ray.training.collective import WorkerGroup
-from ernie_ray.training.losses import LOSSES
 from ernie_ray.training.optimizer import AdamW, LinearSchedule
 
 
@@ -82,16 +82,14 @@ class TrainingLoop:
         group: WorkerGroup,
         reporter: Reporter,
     ) -> None:
-        if settings.freeze_embeddings:
-            for parameter in network.encoder.embeddings.parameters():
-                parameter.stop_gradient = True
+        _freeze(network, settings)
         self._network = network
         self._data = data
         self._settings = settings
         self._family = family
         self._group = group
         self._reporter = reporter
-        self._loss = LOSSES[family.loss]
+        self._loss = loss_of(family.loss, settings, data.train, network.task.num_outputs)
         self._plan = BatchPlan(data.train.lengths, settings.global_batch_size, settings.seed)
         self._num_steps = self._count_steps()
         self._schedule = LinearSchedule(
@@ -102,6 +100,7 @@ class TrainingLoop:
         self._optimizer = AdamW(network, settings)
         self._position = Position()
         self._metrics: dict[str, float] = {}
+        self._progress = Progress()
         self._window = _Window()
 
     @property
@@ -119,6 +118,7 @@ class TrainingLoop:
         self._optimizer.load_state(dict(checkpoint.optimizer))
         self._position = checkpoint.position
         self._metrics = dict(checkpoint.metrics)
+        self._progress = checkpoint.progress
 
     def run(self) -> dict[str, float]:
         """Train to the end.
@@ -128,6 +128,8 @@ class TrainingLoop:
         """
         self._window = _Window(started_at=time.monotonic())
         for indices in self._remaining_batches():
+            if self._is_exhausted():
+                break
             self._train_step(indices)
             if self._position.step % self._settings.log_every_steps == 0 or self._is_last():
                 self._log()
@@ -191,6 +193,10 @@ class TrainingLoop:
         )
         return output.logits, int(batch.attention_mask.sum())
 
+    def _is_exhausted(self) -> bool:
+        patience = self._settings.patience
+        return 0 < patience <= self._progress.num_without_gain
+
     def _is_last(self) -> bool:
         return self._position.step == self._num_steps
 
@@ -222,6 +228,7 @@ class TrainingLoop:
     def _checkpoint(self) -> None:
         """Evaluate, write a checkpoint on rank 0 and report both."""
         self._metrics = self._evaluate()
+        self._progress = self._progress.after(self._metrics.get(self._family.primary_metric))
         metrics = {"step": self._position.step, **self._metrics}
         if self._group.rank == 0:
             with tempfile.TemporaryDirectory(prefix="ernie-ray-checkpoint-") as name:
@@ -232,6 +239,7 @@ class TrainingLoop:
                         weights=read_weights(self._network),
                         optimizer=self._optimizer.state(),
                         metrics=self._metrics,
+                        progress=self._progress,
                     ),
                 )
                 self._reporter.report(metrics, Path(name))
@@ -257,6 +265,16 @@ class TrainingLoop:
         # Rows of other workers are zero here, so the sum puts the table together.
         kept = self._group.sum_array(kept)
         return self._family.metrics(kept, dev.labels(np.arange(len(dev))), dev.infos())
+
+
+def _freeze(network: TextNetwork, settings: TrainingSection) -> None:
+    """Take parameters out of training, as the recipe says."""
+    frozen = list(network.encoder.layers[: settings.freeze_layers])
+    if settings.freeze_embeddings or settings.freeze_layers:
+        frozen.append(network.encoder.embeddings)
+    for layer in frozen:
+        for parameter in layer.parameters():
+            parameter.stop_gradient = True
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
