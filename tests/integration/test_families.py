@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from ernie_ray.config import load_recipe
 from ernie_ray.inference.predictor import Predictor
@@ -129,3 +130,29 @@ def test_a_reader_finds_answers_in_long_contexts_and_knows_when_there_is_none(tr
     assert without["start"] is None
     rows = predicted(tmp_path, result, tmp_path / "dev.json", RowSchema("question", "context"))
     assert np.mean([row["answer"] in ("书店", "房间", "") for row in rows]) > 0.8
+
+
+def test_a_warm_start_takes_the_head_too_and_reports_it(train, tmp_path, tiny_model_dir):
+    rows = [{"text": "好书", "label": "positive"}, {"text": "差书", "label": "negative"}] * 8
+    for name in ("train", "dev"):
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    result, _ = train(
+        "classify",
+        "jsonl",
+        f"model.warm_start={tiny_model_dir}",
+        "model.trim_vocabulary=false",
+        "training.learning_rate=1e-12",
+        "training.head_learning_rate=1e-12",
+        "training.max_steps=1",
+    )
+    report = json.loads((result.run / "start" / "warm_start.json").read_text("utf-8"))
+    assert "head.weight" in report["taken"]
+    assert (report["left"], report["missing"]) == ({}, [])
+    wanted = load_file(tiny_model_dir / "weights.safetensors")
+    for name, found in load_file(result.model / "weights.safetensors").items():
+        np.testing.assert_allclose(found, wanted[name], atol=1e-6, err_msg=name)
+    evaluation = json.loads((result.run / "evaluation.json").read_text("utf-8"))
+    assert [line["support"] for line in evaluation["tables"]["classes"]] == [8, 8]
+    assert sum(map(sum, evaluation["tables"]["confusion"])) == 16
+    wrong = round((1 - evaluation["metrics"]["accuracy"]) * 16)
+    assert len(evaluation["mistakes"]) == wrong
