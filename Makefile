@@ -2,9 +2,9 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
-SOURCES := ernie_ray serve_apps benchmarks tests
+SOURCES := ernie_ray serve_apps loadtests benchmarks cluster tests
 
-.PHONY: setup fmt check test unit integration e2e tour soak bench lock
+.PHONY: setup fmt check test unit integration e2e tour soak bench compare proto lock
 
 setup: $(READY)  ## install the locked dependencies into .venv
 
@@ -18,12 +18,13 @@ fmt: $(READY)  ## format the code
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-check: $(READY)  ## format, lint, types, layers, spelling
+check: $(READY)  ## format, lint, types, layers, spelling, cluster files
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/python -m cluster validate
 
 test: $(READY)  ## unit, integration and end-to-end tests
 	$(BIN)/python -m pytest -m "not soak"
@@ -40,10 +41,17 @@ soak: $(READY)  ## tests over 60 seconds
 bench: $(READY)  ## measurements; tables go to docs/results
 	$(BIN)/python -m benchmarks.engines
 
+compare: $(READY)  ## our service beside Infinity on all-MiniLM-L6-v2: report, data and table
+	$(BIN)/python -m loadtests compare --targets ours,infinity --scenario peers --out loadtests-report
+
+proto: $(READY)  ## make the gRPC code from its definition
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
+		ernie_ray/serving/proto/text_service.proto
+
 lock:  ## write the lock again from pyproject.toml
 	test -x .venv/bin/uv || (test -x $(BIN)/python || $(PYTHON) -m venv .venv; $(BIN)/python -m pip install --quiet uv)
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
-		--extra cpu --extra dev pyproject.toml -o requirements/dev.lock
+		--extra cpu --extra loadtests --extra dev pyproject.toml -o requirements/dev.lock
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \
 		--extra cpu pyproject.toml -o requirements/cpu.lock
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.11 \

@@ -169,11 +169,12 @@ def _forward(contender: Contender, threads: int) -> Callable[..., Any]:
     model_dir = open_model_dir(MODEL)
     if contender.engine == "eager":
         return _eager(model_dir)
-    from ernie_ray.inference.engines import EngineOptions, load_engine
+    from ernie_ray.inference.engines import EngineOptions, RowEngine, load_engine
     from ernie_ray.text.features import FeatureBatch
 
     options = EngineOptions(precision=contender.precision, num_threads=threads)
     engine = load_engine(model_dir, contender.engine, options)
+    assert not isinstance(engine, RowEngine)  # those are for students
     return lambda *arrays: engine.run(FeatureBatch(*arrays))
 
 

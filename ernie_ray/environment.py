@@ -114,6 +114,20 @@ SETTINGS: tuple[Setting, ...] = (
         is_switch=True,
     ),
     Setting(
+        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE",
+        "16777216",
+        Place.SERVE,
+        "Serve takes gRPC messages of 2 GiB by default; the service refuses far smaller ones, but "
+        "only after they were read.",
+    ),
+    Setting(
+        "RAY_SERVE_HAPROXY_RETRY_ON",
+        "conn-failure empty-response junk-response",
+        Place.SERVE,
+        "By default a request that a dying replica cut off fails. Inference has no side effects, "
+        "so HAProxy sends it to another replica, as long as it fits its buffer of 16 KiB.",
+    ),
+    Setting(
         "RAY_SERVE_HAPROXY_NBTHREAD",
         _haproxy_threads,
         Place.SERVE,

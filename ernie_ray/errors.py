@@ -13,7 +13,11 @@
       |   + RequestTooLargeError     the body or the number of texts passes its limit
       |   + UnknownModelError        the named model is not served here
       |   + UnsupportedTaskError     the model cannot answer this route (no head, no vectors)
+      |   + SlowRequestError         the body did not arrive in time
+      |   + UnauthorizedError        no API key, or not one of ours
       + OverloadedError              the queue is full; try later
+      |   + UnavailableError         the replica is shutting down or its model is not there yet
+      + DeadlineError                the answer was not ready in the time that the request had
       + InferenceError               the engine failed or gave NaN or infinite values
 
 Messages say what to change. Status codes of HTTP are not known here.
@@ -74,12 +78,28 @@ class UnsupportedTaskError(RequestError):
     """The model cannot answer this route."""
 
 
+class SlowRequestError(RequestError):
+    """The body did not arrive in time."""
+
+
+class UnauthorizedError(RequestError):
+    """The request carries no API key, or not one of the service's."""
+
+
 class OverloadedError(ErnieRayError):
     """The queue is full; try again after ``retry_after_s`` seconds."""
 
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class UnavailableError(OverloadedError):
+    """The replica is shutting down, or the model's replica cannot be reached; try again."""
+
+
+class DeadlineError(ErnieRayError):
+    """The answer was not ready in the time that the request had."""
 
 
 class InferenceError(ErnieRayError):

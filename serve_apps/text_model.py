@@ -1,7 +1,7 @@
 """Vectors and scores of exported models: `serve run serve_apps/text_model.yaml`."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: Serve looks at the annotation itself to know that the
+# `args` of the YAML shall become a ServiceArgs, and does not resolve one that is a string.
 from ray.serve import Application
 
 from ernie_ray.serving.args import ServiceArgs

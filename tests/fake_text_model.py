@@ -36,7 +36,7 @@ def manifest(*, name: str = "fake", has_head: bool = True, max_tokens: int = 16)
         network=EncoderConfig(
             vocab_size=1000,
             hidden_size=VECTOR_SIZE,
-            num_layers=1,
+            num_layers=2,
             num_heads=1,
             ffn_size=4,
             activation="relu",
@@ -47,7 +47,7 @@ def manifest(*, name: str = "fake", has_head: bool = True, max_tokens: int = 16)
         input=InputSpec(max_tokens=max_tokens, pad_token_id=0),
         vector=VectorSpec(pooling=Pooling.CLS, size=VECTOR_SIZE, normalize=False),
         outputs=("vector", "logits"),
-        layer_nodes=("embeddings", "layer_0"),
+        layer_nodes=("layer_1", "layer_2"),
         parity={"fp32": ParityBound(min_cosine=0.999, max_logit_error=0.01)},
         lineage=Lineage(run="tests", recipe={"path": "/secret"}),
         versions={},
@@ -58,7 +58,7 @@ class FakeTextModel:
     """One token per character plus two; the vector is [tokens, sum of ids, 1, 0].
 
     A text with "N" gives NaN, one with "X" makes its whole batch fail. Logits are
-    [-tokens, tokens]. Remembers every batch.
+    [10 - tokens, tokens]. Token i of every exposed layer is [its id, i, 0, 0]. Remembers batches.
     """
 
     def __init__(
@@ -93,8 +93,12 @@ class FakeTextModel:
             if ord("N") in row.input_ids:
                 vectors[i, 3] = np.nan
         has_head = self.manifest.task.num_outputs > 0
-        logits = np.stack([-vectors[:, 0], vectors[:, 0]], axis=1) if has_head else None
-        return Outputs(vectors, logits)
+        logits = np.stack([10 - vectors[:, 0], vectors[:, 0]], axis=1) if has_head else None
+        states = np.zeros((len(rows), max(map(len, rows)), VECTOR_SIZE), dtype=np.float32)
+        for i, row in enumerate(rows):
+            states[i, : len(row), 0] = row.input_ids
+            states[i, :, 1] = np.arange(states.shape[1])  # of the padding, too
+        return Outputs(vectors, logits, dict.fromkeys(self.manifest.layer_nodes, states))
 
     def decode(
         self, logits: NDArray[np.float32], rows: Sequence[TokenIds] = ()

@@ -102,7 +102,7 @@ def tiny_cache(path: Path, rows: list[tuple[str, str]]) -> FeatureCache:
         return writer.finish()
 
 
-def export_tiny_classifier(target: Path) -> Path:
+def export_tiny_classifier(target: Path, *, name: str = "tiny") -> Path:
     """Export a classifier with random weights from a checkpoint, as a run does."""
     import paddle
 
@@ -113,8 +113,8 @@ def export_tiny_classifier(target: Path) -> Path:
     paddle.seed(3)
     network = TextNetwork(pretrained.config, pooling=pretrained.pooling, task=SPEC)
     load_weights(network.encoder, pretrained.weights)
-    with TemporaryDirectory() as name:
-        start, checkpoint = Path(name) / "start", Path(name) / "checkpoint"
+    with TemporaryDirectory() as folder:
+        start, checkpoint = Path(folder) / "start", Path(folder) / "checkpoint"
         start.mkdir()
         checkpoint.mkdir()
         spec = StartSpec(
@@ -134,7 +134,7 @@ def export_tiny_classifier(target: Path) -> Path:
             metrics={"accuracy": 0.5},
         )
         write_checkpoint(checkpoint, state)
-        label = ExportLabel("tiny", Lineage(run="tiny-run"))
+        label = ExportLabel(name, Lineage(run="tiny-run"))
         export_checkpoint(checkpoint, start, target, label, storage=Storage())
     return target
 

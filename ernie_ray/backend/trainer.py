@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from ray.train import RunConfig, ScalingConfig
+from ray.train import Result, RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from ernie_ray.backend.rendezvous import PaddleConfig
@@ -44,3 +46,21 @@ class PaddleTrainer(DataParallelTrainer):
             scaling_config=scaling_config,
             run_config=run_config,
         )
+
+    def fit(self) -> Result:
+        """Run it; see ``DataParallelTrainer.fit``.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C; the workers have been stopped.
+            TrainingFailedError: It failed more often than the run configuration allows.
+        """
+        # Ray answers Ctrl-C by stopping the workers, and then ends the process with a status that
+        # says nothing; it also leaves its handler behind, which would end what comes after.
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            return super().fit()
+        except SystemExit:
+            raise KeyboardInterrupt from None
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, handler)

@@ -20,10 +20,18 @@ from ernie_ray.errors import ErnieRayError
 COMMANDS = {
     "tour": "Everything once, small, on real text: train, export, serve, ask.",
     "finetune": "Fine-tune a pretrained encoder by a recipe, export it, measure it.",
+    "augment": "Make noisy copies of rows for a student to learn from.",
+    "label": "Give rows the logits of a teacher.",
+    "distill": "Train a fast student by a recipe, from a teacher's logits, labels or both.",
+    "slim": "Augment, label, distil and measure by a recipe: from a teacher to a table.",
     "export": "Turn a run's checkpoint, or pretrained weights, into a model directory.",
     "evaluate": "Measure a model directory on labelled rows.",
     "predict": "Give texts their labels, scores and vectors.",
     "serve": "Serve model directories over HTTP.",
+    "api-key": "Make an API key for a service.",
+    "promote": "Make an alias mean a model directory that is good enough.",
+    "rollback": "Make an alias mean what it meant before.",
+    "models": "List registered models, their versions and aliases.",
     "env": "Print the environment that Ray processes need.",
 }
 
@@ -39,13 +47,22 @@ class LazyGroup(click.Group):
         """Import one command's module."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"ernie_ray.cli.{cmd_name}").command
-        return command
+        module = importlib.import_module(f"ernie_ray.cli.{cmd_name.replace('-', '_')}")
+        return _with_marks(module.command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _with_marks(command: click.Command) -> click.Command:
+    """Put click's mark before examples, which keeps their lines, where the docstring writes it.
+
+    Docstrings with a backslash are raw, and in those the mark is two characters.
+    """
+    command.help = (command.help or "").replace("\\b\n", "\b\n")
+    return command
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,6 +76,9 @@ def group() -> None:
       ernie-ray finetune classify --set data.train=train.jsonl --set data.dev=dev.jsonl
       ernie-ray serve runs/classify/model
     """
+
+
+_with_marks(group)
 
 
 def main() -> None:
@@ -75,7 +95,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        fail("interrupted", 130)
+        fail("interrupted; what is finished is kept, the same command goes on from there", 130)
     sys.exit(exit_code if isinstance(exit_code, int) else 0)
 
 

@@ -55,12 +55,13 @@ def command(
     """
     from ernie_ray.jobs.evaluate import measure
     from ernie_ray.jobs.predict import RunOptions
+    from ernie_ray.jobs.registry import find_model
     from ernie_ray.jobs.storage import staging_path
 
     place = open_storage(options["storage"])
     rows = place.resolve(input_name)
     result = measure(
-        place.fetch(model_dir),
+        place.fetch(find_model(model_dir, place)),
         rows,
         RowSchema(
             options["text_column"],

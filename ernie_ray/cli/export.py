@@ -50,11 +50,16 @@ def command(
     place = open_storage(storage)
     shown = name or model_dir.rstrip("/").rpartition("/")[2]
     from ernie_ray.jobs.export import export_pretrained
+    from ernie_ray.jobs.prepare import pretrained_source
     from ernie_ray.models.pretrained import from_pretrained
 
     if pretrained:
         target = export_pretrained(
-            from_pretrained(source), model_dir, shown, max_tokens=max_tokens, storage=place
+            from_pretrained(pretrained_source(source, place)),
+            model_dir,
+            shown,
+            max_tokens=max_tokens,
+            storage=place,
         )
     else:
         target = _export_run(source, model_dir, shown, checkpoint, place)

@@ -72,7 +72,7 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     engine = click.option(
         "--engine",
-        type=click.Choice(["auto", "openvino", "onnxruntime", "paddle"]),
+        type=click.Choice(["auto", "openvino", "onnxruntime", "paddle", "numpy"]),
         default="auto",
         show_default=True,
         help="What runs the network.",

@@ -67,10 +67,12 @@ def command(
     Examples:
       echo "The room was clean" | ernie-ray predict models/reviews -
       ernie-ray predict models/reviews new.jsonl --output labelled.jsonl
+      ernie-ray predict reviews@production new.jsonl --output labelled.jsonl
       ernie-ray predict models/reviews new.csv --text-column review --vectors --output out.parquet
       ernie-ray predict models/reviews s3://bucket/rows/ --num-actors 8 --output s3://bucket/out.parquet
     """
     from ernie_ray.jobs.predict import PredictRequest, RunOptions, predict
+    from ernie_ray.jobs.registry import find_model
 
     chosen = kind or ("parquet" if output and output.endswith(".parquet") else "jsonl")
     if chosen == "parquet" and output is None:
@@ -78,7 +80,7 @@ def command(
     place = open_storage(options["storage"])
     with _input_files(input_name, place, options["columns"]) as files:
         request = PredictRequest(
-            model_dir=place.resolve(model_dir),
+            model_dir=find_model(model_dir, place),
             files=files,
             schema=RowSchema(
                 options["text_column"], options["text_pair_column"], header=options["columns"]

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from ernie_ray.cli.free_ports import free_ports
-from ernie_ray.cli.options import address_option
+from ernie_ray.cli.options import address_option, open_storage, storage_option
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.environment import serve_environment, this_machine
 from ernie_ray.errors import ConfigError, ErnieRayError
@@ -39,6 +39,7 @@ class _Plan:
     manifests: Sequence[Manifest]
     host: str
     port: int
+    grpc_port: int | None
     address: str | None
     num_replicas: int
     num_cpus_per_replica: int
@@ -49,6 +50,9 @@ class _Plan:
 @click.argument("model_dirs", nargs=-1, required=True, metavar="MODEL_DIR...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--grpc-port", type=click.IntRange(1, 65535), help="Serve gRPC there, too.  [default: no]"
+)
 @click.option("--name", multiple=True, help="Name in requests, once per MODEL_DIR.")
 @click.option("--engine", default="auto", show_default=True, help="openvino, onnxruntime, paddle.")
 @click.option("--precision", default="auto", show_default=True, help="fp32, bf16...")
@@ -56,23 +60,28 @@ class _Plan:
 @click.option(
     "--num-cpus", type=click.IntRange(1), help="CPUs and threads of a replica.  [default: a share]"
 )
+@storage_option
 @address_option
 @click.option("--verbose", is_flag=True, help="Show the logs of Ray, Serve and the replicas.")
 def command(model_dirs: tuple[str, ...], name: tuple[str, ...], **options: Any) -> None:
     r"""Serve model directories: vectors and scores over HTTP, until Ctrl-C.
 
     Starts a Ray of its own with HAProxy in front, unless an address is given. Nothing is left
-    running afterwards. Requests that name no model are answered by the first.
+    running afterwards. Requests that name no model are answered by the first. NAME@ALIAS is a model
+    of the registry (see `ernie-ray promote`), looked up once, now.
 
     \b
     Examples:
       ernie-ray serve runs/teacher/model
+      ernie-ray serve runs/teacher/model --grpc-port 9000
+      ernie-ray serve reviews@production --storage /mnt/share
       ernie-ray serve teacher student --name teacher --name student --port 8100
       curl -d '{"texts": ["hello"]}' http://127.0.0.1:8000/v1/infer
     """
-    plan = _make_plan(model_dirs, name, options)
+    plan = _make_plan(_found(model_dirs, options["storage"]), name, options)
     if plan.address is None:
-        _refuse_busy_port(plan.host, plan.port)
+        for port in filter(None, (plan.port, plan.grpc_port)):
+            _refuse_busy_port(plan.host, port)
     for variable, value in _environment().items():
         os.environ.setdefault(variable, value)
     own_nodes: list[str] = []
@@ -87,6 +96,17 @@ def command(model_dirs: tuple[str, ...], name: tuple[str, ...], **options: Any) 
             _serve_until_stopped(plan)
     finally:
         end_haproxies(own_nodes)
+
+
+def _found(model_dirs: Sequence[str], root: str | None) -> list[str]:
+    from ernie_ray.jobs.registry import find_model
+    from ernie_ray.modeldir.registry import Reference
+
+    place = open_storage(root)
+    return [
+        str(place.fetch(find_model(name, place))) if Reference.parse(name) else name
+        for name in model_dirs
+    ]
 
 
 def _make_plan(model_dirs: Sequence[str], names: Sequence[str], options: dict[str, Any]) -> _Plan:
@@ -108,6 +128,7 @@ def _make_plan(model_dirs: Sequence[str], names: Sequence[str], options: dict[st
             name=name,
             engine=options["engine"],
             precision=options["precision"],
+            place="ingress",  # one machine: its models share each replica's threads
         )
         for path, name in zip(model_dirs, shown, strict=True)
     )
@@ -116,6 +137,7 @@ def _make_plan(model_dirs: Sequence[str], names: Sequence[str], options: dict[st
         manifests,
         options["host"],
         options["port"],
+        options["grpc_port"],
         options["address"] or os.environ.get("RAY_ADDRESS"),
         num_replicas,
         num_cpus,
@@ -136,6 +158,7 @@ def _serve_until_stopped(plan: _Plan) -> None:
     try:
         serve.start(
             http_options=HTTPOptions(host=plan.host, port=plan.port),
+            grpc_options=_grpc_options(plan),
             logging_config=LoggingConfig(enable_access_log=False),
         )
         app = build_app(
@@ -153,6 +176,20 @@ def _serve_until_stopped(plan: _Plan) -> None:
         # Ends replicas gracefully. A cluster that we joined keeps Serve and its other applications;
         # our own Ray ends right after this.
         serve.delete(_APP)
+
+
+def _grpc_options(plan: _Plan) -> Any:
+    from ray.serve.config import gRPCOptions
+
+    from ernie_ray.serving.grpc_dialect import SERVICER_FUNCTIONS
+
+    if plan.grpc_port is None:
+        return None
+    return gRPCOptions(
+        port=plan.grpc_port,
+        grpc_servicer_functions=list(SERVICER_FUNCTIONS),
+        enable_reflection=True,
+    )
 
 
 def _run(app: Any) -> None:

@@ -23,7 +23,7 @@ from ernie_ray.cli.ray_session import connect
 from ernie_ray.config import Recipe, load_recipe
 from ernie_ray.errors import ErnieRayError
 
-_QUESTION = "房间干净，前台热情，就是早餐一般，下次还会住。"
+_QUESTION = "房间很干净，前台热情，早餐也丰富，下次还会住。"
 _SERVICE_START_TIMEOUT_S = 180.0
 _FINISHED = "table.txt"
 

@@ -1,6 +1,6 @@
 """Recipes: what one run reads, trains and writes, validated before anything starts."""
 
-from ernie_ray.config.load import builtin_recipes, load_recipe
+from ernie_ray.config.load import builtin_recipes, load_recipe, load_recipe_of
 from ernie_ray.config.recipe import (
     DataSection,
     ModelSection,
@@ -9,14 +9,39 @@ from ernie_ray.config.recipe import (
     TaskSection,
     TrainingSection,
 )
+from ernie_ray.config.slim import (
+    AugmentSection,
+    LabelSection,
+    ReportSection,
+    SlimDataSection,
+    SlimRecipe,
+    TeacherSection,
+)
+from ernie_ray.config.student import (
+    DistillationSection,
+    DistillDataSection,
+    DistillRecipe,
+    StudentSection,
+)
 
 __all__ = [
+    "AugmentSection",
     "DataSection",
+    "DistillDataSection",
+    "DistillRecipe",
+    "DistillationSection",
+    "LabelSection",
     "ModelSection",
     "Recipe",
+    "ReportSection",
     "ScalingSection",
+    "SlimDataSection",
+    "SlimRecipe",
+    "StudentSection",
     "TaskSection",
+    "TeacherSection",
     "TrainingSection",
     "builtin_recipes",
     "load_recipe",
+    "load_recipe_of",
 ]

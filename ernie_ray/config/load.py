@@ -6,17 +6,25 @@ import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ernie_ray.config.recipe import Recipe
 from ernie_ray.errors import ConfigError
 
+_R = TypeVar("_R", bound=BaseModel)
 
-def builtin_recipes() -> dict[str, str]:
-    """Names and TOML texts of the recipes inside the package."""
+
+def builtin_recipes(folder_name: str = "") -> dict[str, str]:
+    """Names and TOML texts of the recipes inside the package.
+
+    Args:
+        folder_name: Empty for fine-tuning, else ``distill`` or ``slim``.
+    """
     folder = resources.files("ernie_ray") / "recipes"
+    if folder_name:
+        folder = folder / folder_name
     return {
         entry.name.removesuffix(".toml"): entry.read_text(encoding="utf-8")
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
@@ -34,23 +42,40 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: No such recipe, not TOML, an unknown key or a wrong value.
     """
-    settings = _parse(_read(name_or_path), name_or_path)
+    return load_recipe_of(Recipe, name_or_path, overrides)
+
+
+def load_recipe_of(
+    kind: type[_R], name_or_path: str, overrides: Sequence[str] = (), *, folder_name: str = ""
+) -> _R:
+    """Load a recipe of any kind; see ``load_recipe``.
+
+    Args:
+        kind: Validates it.
+        name_or_path: A name of ``builtin_recipes(folder_name)`` or the path of a TOML file.
+        overrides: Assignments ``section.key=value``.
+        folder_name: Where the built-in recipes of this kind are.
+
+    Raises:
+        ConfigError: As for ``load_recipe``.
+    """
+    settings = _parse(_read(name_or_path, folder_name), name_or_path)
     for assignment in overrides:
         _assign(settings, assignment)
     try:
-        return Recipe.model_validate(settings)
+        return kind.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(f"recipe {name_or_path}: {_explain(error)}") from None
 
 
-def _read(name_or_path: str) -> str:
+def _read(name_or_path: str, folder_name: str) -> str:
     path = Path(name_or_path)
     if path.suffix == ".toml" or path.is_file():
         try:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"recipe {name_or_path}: cannot be read: {error}") from error
-    builtin = builtin_recipes()
+    builtin = builtin_recipes(folder_name)
     if name_or_path not in builtin:
         raise ConfigError(
             f"no recipe {name_or_path!r}; give the path of a .toml file or one of: "

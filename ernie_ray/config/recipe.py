@@ -10,11 +10,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """One table of a recipe: frozen, and an unknown key is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DataSection(_Section):
+class DataSection(Section):
     """Where the rows are and which columns count."""
 
     train: str = Field(min_length=1, description="File, folder or glob of training rows.")
@@ -32,7 +34,7 @@ class DataSection(_Section):
     )
 
 
-class TaskSection(_Section):
+class TaskSection(Section):
     """What the model shall answer."""
 
     family: Literal["classification", "pair", "token_labels", "reading"] = Field(
@@ -59,7 +61,7 @@ class TaskSection(_Section):
         return self
 
 
-class ModelSection(_Section):
+class ModelSection(Section):
     """What to start from."""
 
     pretrained: str = Field(
@@ -88,7 +90,7 @@ class ModelSection(_Section):
     )
 
 
-class TrainingSection(_Section):
+class TrainingSection(Section):
     """The optimisation."""
 
     num_epochs: int = Field(3, gt=0, description="Passes over the training rows.")
@@ -127,20 +129,18 @@ class TrainingSection(_Section):
     freeze_layers: int = Field(
         0, ge=0, description="Do not train the first so many layers, nor the embeddings."
     )
-    patience: int = Field(
-        0,
-        ge=0,
-        description="Stop after so many evaluations in a row without a new best; 0: never.",
-    )
     seed: int = Field(42, ge=0, description="Of head, batches and dropout.")
     eval_every_steps: int = Field(
         0, ge=0, description="Steps between evaluations with a checkpoint; 0: once an epoch."
     )
     log_every_steps: int = Field(10, gt=0, description="Steps between lines of metrics.jsonl.")
+    patience_evaluations: int = Field(
+        0, ge=0, description="Stop after so many evaluations without a better one; 0: never."
+    )
     num_checkpoints: int = Field(2, gt=0, description="Checkpoints kept: the best and the last.")
 
 
-class ScalingSection(_Section):
+class ScalingSection(Section):
     """Machines for the training workers."""
 
     num_workers: int = Field(1, gt=0, description="Training processes.")
@@ -152,7 +152,7 @@ class ScalingSection(_Section):
     )
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """One complete fine-tuning run."""
 
     data: DataSection
@@ -161,6 +161,11 @@ class Recipe(_Section):
     training: TrainingSection = TrainingSection()
     scaling: ScalingSection = ScalingSection()
 
+    @property
+    def model_name(self) -> str:
+        """Name in the manifest; empty: the run's name."""
+        return self.model.name
+
     @model_validator(mode="after")
     def _batch_fits_workers(self) -> Recipe:
         if self.task.family in ("pair", "reading") and not self.data.text_pair_column:
@@ -168,10 +173,15 @@ class Recipe(_Section):
                 f"task.family={self.task.family} needs pairs: name the column of the second text "
                 "in data.text_pair_column"
             )
-        rows, workers = self.training.global_batch_size, self.scaling.num_workers
-        if rows < workers:
-            raise ValueError(
-                f"training.global_batch_size={rows} is smaller than "
-                f"scaling.num_workers={workers}; every worker needs a row"
-            )
+        refuse_too_many_workers(self.training, self.scaling)
         return self
+
+
+def refuse_too_many_workers(training: TrainingSection, scaling: ScalingSection) -> None:
+    """Raise ValueError if a worker would have no row in a step."""
+    rows, workers = training.global_batch_size, scaling.num_workers
+    if rows < workers:
+        raise ValueError(
+            f"training.global_batch_size={rows} is smaller than "
+            f"scaling.num_workers={workers}; every worker needs a row"
+        )

@@ -50,6 +50,12 @@ class BatchLimits(BaseModel):
         le=1,
         description="Padding accepted beyond that, as a share of the batch.",
     )
+    bulk_delay_s: float = Field(
+        default=2.0,
+        ge=0,
+        description="A bulk text waits as if it had come so many seconds later, so that "
+        "interactive texts go first until it has aged as long.",
+    )
     num_slots: int = Field(default=1, gt=0, description="Forwards that run at the same time.")
 
 

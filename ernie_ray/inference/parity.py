@@ -69,9 +69,11 @@ def check_parity(predictor: _Checked, model_dir: ModelDir) -> None:
 
 
 def cosines(a_NH: NDArray[np.float32], b_NH: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cosine of each pair of rows, [N]."""
-    lengths = np.linalg.norm(a_NH, axis=1) * np.linalg.norm(b_NH, axis=1)
-    return (a_NH * b_NH).sum(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)
+    """Cosine of each pair of rows, [N]; 1 for two zero vectors."""
+    a_N, b_N = np.linalg.norm(a_NH, axis=1), np.linalg.norm(b_NH, axis=1)
+    lengths = a_N * b_N
+    cosine = (a_NH * b_NH).sum(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return np.where((a_N == 0) & (b_N == 0), np.float32(1), cosine)
 
 
 def _text_of(entry: GoldenText) -> Text:

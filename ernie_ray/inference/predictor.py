@@ -8,8 +8,10 @@ Dimension key: N texts, H numbers per vector, C task outputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_ray.errors import InferenceError, MalformedRequestError
-from ernie_ray.inference.engines import Engine, EngineOptions, load_engine
+from ernie_ray.inference.engines import Engine, EngineOptions, RowEngine, load_engine
 from ernie_ray.inference.parity import check_parity
 from ernie_ray.inference.text_model import Outputs
 from ernie_ray.modeldir import Manifest, ModelDir, open_model_dir
-from ernie_ray.modeldir.folder import TOKENIZER
 from ernie_ray.tasks import family_of
+from ernie_ray.text.cutter import cutter_file, read_cutter
 from ernie_ray.text.features import TokenIds, pad_batch, rows_of_texts
-from ernie_ray.text.tokenizer import Text, TextTokenizer
-from ernie_ray.text.windows import Cutter, WindowTokenizer
+from ernie_ray.text.tokenizer import Text
 
 _BATCH_TOKENS = 4096
 
@@ -48,19 +49,24 @@ class Prediction:
 class Predictor:
     """A loaded model directory. Thread-safe."""
 
-    def __init__(self, model_dir: ModelDir, engine: Engine) -> None:
+    def __init__(self, model_dir: ModelDir, engine: Engine | RowEngine) -> None:
         """Join an opened directory and a loaded engine; see ``from_dir``."""
         self.manifest: Manifest = model_dir.manifest
         self.fingerprint: str = model_dir.manifest.fingerprint
         self.engine = engine.name
         self.precision = engine.precision
-        self._engine = engine
+        # Looked up once: for a student that answers in microseconds each step here counts.
+        self._run_engine = (
+            engine.run_rows if isinstance(engine, RowEngine) else partial(self._run_padded, engine)
+        )
         self._family = family_of(self.manifest.task)
-        kind = WindowTokenizer if self._family.is_per_token else TextTokenizer
-        self._tokenizer: Cutter = kind.from_file(
-            model_dir.file(TOKENIZER),
+        self._normalizes = self.manifest.vector.normalize
+        self._pad_token_id = self.manifest.input.pad_token_id
+        self._tokenizer = read_cutter(
+            model_dir.file(cutter_file(model_dir.path).name),
             max_tokens=self.manifest.input.max_tokens,
             text_prefix=self.manifest.input.text_prefix,
+            per_token=self._family.is_per_token,
         )
 
     @classmethod
@@ -71,21 +77,23 @@ class Predictor:
         engine: str = "auto",
         precision: str = "auto",
         num_threads: int | None = None,
+        layers: Sequence[str] = (),
     ) -> Predictor:
         """Open a model directory, load its graph and prove that it gives the golden outputs.
 
         Args:
             path: A folder that ``ernie-ray export`` or ``finetune`` wrote.
-            engine: ``openvino``, ``onnxruntime``, ``paddle`` or ``auto``.
+            engine: ``openvino``, ``onnxruntime``, ``paddle``, ``numpy`` (students) or ``auto``.
             precision: ``fp32``, ``bf16``, ``fp16`` or ``auto``.
             num_threads: CPU threads of one forward pass; None: all that the process may use.
+            layers: Names of layers (``manifest.layer_nodes``) whose token states to expose.
 
         Raises:
             ModelDirError: A file was changed, or the engine strays from the golden outputs.
             ConfigError: The engine or precision cannot be had here.
         """
         model_dir = open_model_dir(path)
-        options = EngineOptions(precision=precision, num_threads=num_threads)
+        options = EngineOptions(precision, num_threads, tuple(layers))
         predictor = cls(model_dir, load_engine(model_dir, engine, options))
         check_parity(predictor, model_dir)
         return predictor
@@ -107,11 +115,16 @@ class Predictor:
             rows: At least one row.
 
         Returns:
-            Vectors [N, H] as the network gives them, and logits [N, C] with a head.
+            Vectors [N, H] as the network gives them, logits [N, C] with a head, and the token
+            states of the exposed layers.
         """
-        batch = pad_batch(rows, pad_token_id=self.manifest.input.pad_token_id)
-        outputs = self._engine.run(batch)
-        return Outputs(outputs["vector"], outputs.get("logits"))
+        outputs = dict(self._run_engine(rows))
+        return Outputs(outputs.pop("vector"), outputs.pop("logits", None), outputs)
+
+    def _run_padded(
+        self, engine: Engine, rows: Sequence[TokenIds]
+    ) -> dict[str, NDArray[np.float32]]:
+        return engine.run(pad_batch(rows, pad_token_id=self._pad_token_id))
 
     def decode(
         self, logits: NDArray[np.float32], rows: Sequence[TokenIds] = ()
@@ -136,6 +149,10 @@ class Predictor:
 
     def run_rows(self, rows: Sequence[TokenIds], *, batch_tokens: int = _BATCH_TOKENS) -> Outputs:
         """Like ``run`` for rows that are tokenized already."""
+        if len(rows) == 1:
+            outputs = self.forward(rows)
+            _refuse_infinite(outputs)
+            return outputs
         vectors = np.empty((len(rows), self.manifest.vector.size), dtype=np.float32)
         logits = self._empty_logits(rows)
         for chosen in _batches_by_length(rows, batch_tokens):
@@ -144,12 +161,9 @@ class Predictor:
             if logits is not None and outputs.logits is not None:
                 # Per token, a batch is as long as its longest row.
                 logits[chosen, : outputs.logits.shape[1]] = outputs.logits
-        bad = ~np.isfinite(vectors).all(axis=1)
-        if logits is not None:
-            bad |= ~np.isfinite(logits.reshape(len(rows), -1)).all(axis=1)
-        if bad.any():
-            raise InferenceError(f"NaN or infinite output for text {int(np.argmax(bad))}")
-        return Outputs(vectors, logits)
+        whole = Outputs(vectors, logits)
+        _refuse_infinite(whole)
+        return whole
 
     def predict(
         self, texts: Sequence[Text], *, batch_tokens: int = _BATCH_TOKENS
@@ -158,7 +172,7 @@ class Predictor:
         rows = self.tokenize(texts)
         outputs = self.run_rows(rows, batch_tokens=batch_tokens)
         vectors = outputs.vectors
-        if self.manifest.vector.normalize:
+        if self._normalizes:
             vectors = normalize(vectors)
         logits = outputs.logits
         results = [{} for _ in texts] if logits is None else self.decode(logits, rows)
@@ -187,6 +201,21 @@ def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale vectors [N, H] to length 1; a zero vector stays zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+
+
+def _refuse_infinite(outputs: Outputs) -> None:
+    # A sum of squares is finite only if all its terms are, and one call gives it; where large
+    # values overflow, each number is looked at below.
+    squares = float(np.vdot(outputs.vectors, outputs.vectors))
+    if outputs.logits is not None:
+        squares += float(np.vdot(outputs.logits, outputs.logits))
+    if math.isfinite(squares):
+        return
+    bad = ~np.isfinite(outputs.vectors).all(axis=1)
+    if outputs.logits is not None:
+        bad |= ~np.isfinite(outputs.logits).all(axis=1)
+    if bad.any():
+        raise InferenceError(f"NaN or infinite output for text {int(np.argmax(bad))}")
 
 
 def _batches_by_length(rows: Sequence[TokenIds], batch_tokens: int) -> Iterator[list[int]]:

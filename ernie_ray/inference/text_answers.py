@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ernie_ray.inference.batcher import Answers
+from ernie_ray.inference.answers import Answers
 from ernie_ray.text.features import TokenIds, rows_of_texts
 
 
@@ -23,4 +23,7 @@ def answers_of_texts(answers: Answers, rows: Sequence[TokenIds]) -> Answers:
         for row in group
         if row in answers.errors
     }
-    return replace(answers, vectors=answers.vectors[[group[0] for group in groups]], errors=errors)
+    firsts = [group[0] for group in groups]
+    vectors = answers.vectors
+    chosen = [vectors[i] for i in firsts] if isinstance(vectors, list) else vectors[firsts]
+    return replace(answers, vectors=chosen, errors=errors)

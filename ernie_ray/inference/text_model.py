@@ -7,8 +7,8 @@ Dimension key: N texts, H numbers per vector, C task outputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,10 +27,13 @@ class Outputs:
         vectors: Text vectors before any scaling, float32 [N, H].
         logits: Raw task outputs, float32 [N, C], or [N, T, C] padded at the end for a task that
             answers per token; None for a model without a head.
+        states: Padded token states [N, tokens, hidden] of the layers that the engine was asked to
+            expose, by node name.
     """
 
     vectors: NDArray[np.float32]
     logits: NDArray[np.float32] | None
+    states: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class TextModel(Protocol):

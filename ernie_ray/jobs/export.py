@@ -20,6 +20,7 @@ from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs.storage import Location, Storage, staging_path
 from ernie_ray.modeldir import (
     EmbeddingSpec,
+    EncoderConfig,
     InputSpec,
     Lineage,
     Manifest,
@@ -28,23 +29,23 @@ from ernie_ray.modeldir import (
     seal_model_dir,
 )
 from ernie_ray.modeldir.folder import MANIFEST, TOKENIZER, WEIGHTS, write_golden_texts
+from ernie_ray.models.build import Network, build_network
 from ernie_ray.models.encoder import load_weights
 from ernie_ray.models.pretrained import PretrainedEncoder
 from ernie_ray.models.start import StartSpec, read_spec, save_tokenizer
 from ernie_ray.models.text_network import TextNetwork
 from ernie_ray.tasks import family_of
-from ernie_ray.text.tokenizer import TextTokenizer
-from ernie_ray.text.windows import WindowTokenizer
+from ernie_ray.text.cutter import cutter_file, read_cutter
 from ernie_ray.training.checkpoint import read_checkpoint
 from ernie_ray.training.golden import golden_texts, parity_bounds
 from ernie_ray.training.graph import layer_names, result_names, write_graphs
 
 _PACKAGES = (
     "ernie-ray", "paddlepaddle", "paddlepaddle-gpu", "paddle2onnx", "onnx", "onnxruntime",
-    "openvino", "ray", "tokenizers", "numpy",
+    "openvino", "ray", "tokenizers", "numpy", "jieba",
 )  # fmt: skip
 
-_PROVED_ENGINES = (("openvino", "fp32"), ("onnxruntime", "fp32"), ("paddle", "fp32"))
+_PROVED_ENGINES = ("openvino", "onnxruntime", "paddle")
 """Every engine must pass in fp32 before a model directory is put in place."""
 
 
@@ -93,7 +94,7 @@ def export_checkpoint(
     staged = ExportLabel(label.name, lineage, metrics)
     spec = read_spec(start_dir)
     tuned = spec.model_copy(update={"task": family_of(spec.task).tuned(checkpoint.metrics)})
-    return _export(tuned, checkpoint.weights, start_dir / TOKENIZER, (target, staged, storage))
+    return _export(tuned, checkpoint.weights, cutter_file(start_dir), (target, staged, storage))
 
 
 def export_pretrained(
@@ -143,33 +144,41 @@ def _export(
     destination: tuple[str | Location, ExportLabel, Storage],
 ) -> Location:
     target, label, storage = destination
-    network = TextNetwork(spec.network, pooling=spec.pooling, task=spec.task)
+    network = build_network(spec)
     load_weights(network, weights)
+    is_pair = not isinstance(spec.network, EncoderConfig) and spec.network.is_pair
     folder = staging_path(storage.resolve(target))
     folder.mkdir()
     try:
-        shutil.copyfile(tokenizer, folder / TOKENIZER)
+        shutil.copyfile(tokenizer, folder / tokenizer.name)
         save_file({k: np.ascontiguousarray(v) for k, v in weights.items()}, folder / WEIGHTS)
-        write_graphs(network, folder)
+        if isinstance(network, TextNetwork):
+            write_graphs(network, folder)
         family = family_of(spec.task)
-        kind = WindowTokenizer if family.is_per_token else TextTokenizer
-        cutter = kind.from_file(tokenizer, max_tokens=spec.max_tokens, text_prefix=spec.text_prefix)
+        cutter = read_cutter(
+            tokenizer,
+            max_tokens=spec.max_tokens,
+            text_prefix=spec.text_prefix,
+            per_token=family.is_per_token,
+        )
         golden = golden_texts(
-            network, cutter, spec.network.pad_token_id, as_pairs=family.takes_pairs
+            network, cutter, spec.network.pad_token_id, is_pair=is_pair or family.takes_pairs
         )
         write_golden_texts(folder, golden)
         manifest = _manifest(spec, label, network).model_copy(
             update={"parity": parity_bounds(golden)}
         )
         seal_model_dir(folder, manifest)
-        for engine, precision in _PROVED_ENGINES:
-            Predictor.from_dir(folder, engine=engine, precision=precision)
+        for engine in _PROVED_ENGINES if isinstance(network, TextNetwork) else ("numpy",):
+            Predictor.from_dir(folder, engine=engine, precision="fp32")
         return storage.publish(folder, target, last=MANIFEST)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _manifest(spec: StartSpec, label: ExportLabel, network: TextNetwork) -> Manifest:
+def _manifest(spec: StartSpec, label: ExportLabel, network: Network) -> Manifest:
+    # A student has no graph: its results are those of the numpy engine, its layers have no names.
+    layers = layer_names(network) if isinstance(network, TextNetwork) else ()
     return Manifest(
         name=label.name,
         task=spec.task,
@@ -182,8 +191,8 @@ def _manifest(spec: StartSpec, label: ExportLabel, network: TextNetwork) -> Mani
         vector=VectorSpec(
             pooling=spec.pooling, size=spec.network.hidden_size, normalize=spec.normalize
         ),
-        outputs=result_names(network) + layer_names(network),
-        layer_nodes=layer_names(network),
+        outputs=result_names(network) + layers,
+        layer_nodes=layers,
         parity={},
         lineage=label.lineage.model_copy(update={"pretrained": spec.pretrained}),
         metrics={split: dict(values) for split, values in label.metrics.items()},

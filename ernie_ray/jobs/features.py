@@ -12,32 +12,31 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-import tokenizers
 from tqdm import tqdm
 
 from ernie_ray.errors import ConfigError, DataError, SourceError
+from ernie_ray.jobs.file_digests import digests_of_files
 from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, rows_of, texts_of
 from ernie_ray.jobs.row_dataset import WORK_CPUS, blocks_in_order, row_dataset
 from ernie_ray.jobs.storage import Location
 from ernie_ray.modeldir import TaskSpec
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.example import Example, texts_with_rows
-from ernie_ray.text.cache import SUMMARY_FILE, FeatureCache
+from ernie_ray.text.cache import PER_TOKEN, SUMMARY_FILE, FeatureCache
 from ernie_ray.text.cache_writer import CacheWriter
+from ernie_ray.text.cutter import Cutter, cutter_from_bytes
 from ernie_ray.text.row_files import DataFile
-from ernie_ray.text.rows import LABEL_SEPARATOR, OnBad, RowSchema, files_of
-from ernie_ray.text.tokenizer import TextTokenizer
-from ernie_ray.text.windows import Cutter, cutter
+from ernie_ray.text.rows import LABEL_SEPARATOR, OnBad, Row, RowSchema, files_of
 
 # Counts up when the same input would give another cache.
-_FORMAT = 2
+_FORMAT = 3
 _LABEL_COLUMNS = pa.schema(
     [("label", pa.string()), ("problem", pa.string()), ("is_fatal", pa.bool_())]
 )
@@ -52,7 +51,7 @@ class FeatureRequest:
         schema: Their columns. Without a label column the cache has no labels; the labels
             themselves are those of ``task``.
         task: How a label is encoded.
-        tokenizer: A ``tokenizer.json`` on this machine.
+        tokenizer: A ``tokenizer.json`` or a student's ``vocabulary.json`` on this machine.
         max_tokens: Longest row in tokens, special tokens included.
         text_prefix: Put before every text.
         on_bad: Stop at a bad row, or skip and list it.
@@ -118,6 +117,7 @@ def build_feature_cache(
             file_names=names,
             labels=request.labels,
             label_width=_label_width(request),
+            teacher_width=_teacher_width(request),
             has_windows=family.is_per_token,
             has_infos=request.measures,
         ) as writer,
@@ -202,10 +202,10 @@ def _tokenize_block(
         note = "" if row.label is None else family.note(row)
         examples = family.examples(row, tokens, measures=request.measures)
         lines += [
-            _Line(file, row.index, i, example, "" if i else note)
+            _Line(file, row, i, example, "" if i else note)
             for i, example in enumerate(examples or [None])
         ]
-    features = _feature_table(lines, _label_width(request))
+    features = _feature_table(lines, request)
     bad = block.filter(pc.invert(is_good)).select(["file", "row", "problem", "is_fatal"])
     return (
         pa.concat_tables([features, bad], promote_options="default") if bad.num_rows else features
@@ -217,19 +217,19 @@ class _Line:
     """One line of the cache, or, without an example, a row that gives none."""
 
     file: int
-    row: int
+    row: Row
     window: int
     example: Example | None
     note: str
 
 
-def _feature_table(lines: Sequence[_Line], label_width: int) -> pa.Table:
+def _feature_table(lines: Sequence[_Line], request: FeatureRequest) -> pa.Table:
     tokens = [None if line.example is None else line.example.tokens for line in lines]
     ids = [None if row is None else row.input_ids for row in tokens]
     types = [None if row is None else row.token_type_ids for row in tokens]
     columns = {
         "file": pa.array([line.file for line in lines], pa.int32()),
-        "row": pa.array([line.row for line in lines], pa.int64()),
+        "row": pa.array([line.row.index for line in lines], pa.int64()),
         "window": pa.array([line.window for line in lines], pa.int32()),
         "input_ids": pa.array(ids, pa.list_(pa.int32())),
         "token_type_ids": pa.array(types, pa.list_(pa.int8())),
@@ -243,10 +243,32 @@ def _feature_table(lines: Sequence[_Line], label_width: int) -> pa.Table:
         "problem": pa.nulls(len(lines), pa.string()),
         "is_fatal": pa.array([False] * len(lines), pa.bool_()),
     }
-    if label_width:
-        labels = [None if line.example is None else line.example.label for line in lines]
-        columns["label"] = pa.array(labels, pa.list_(pa.float32(), label_width))
+    if width := _label_width(request):
+        labels = [_label_or_unknown(line.example, width) for line in lines]
+        columns["label"] = pa.array(labels, pa.list_(pa.float32(), width))
+    if teacher_width := _teacher_width(request):
+        logits = [_teacher_logits(line.row, teacher_width) for line in lines]
+        columns["teacher_logits"] = pa.array(logits, pa.list_(pa.float32(), teacher_width))
+        columns["copy"] = pa.array([line.row.copy for line in lines], pa.int32())
     return pa.table(columns)
+
+
+def _label_or_unknown(example: Example | None, width: int) -> np.ndarray | None:
+    """A row's label; NaN for a row without one among rows that have some."""
+    if example is None or len(example.label) or width == PER_TOKEN:
+        return None if example is None else example.label
+    return np.full(width, np.nan, dtype=np.float32)
+
+
+def _teacher_logits(row: Row, width: int) -> np.ndarray:
+    if row.teacher_logits is None:
+        return np.full(width, np.nan, dtype=np.float32)
+    if len(row.teacher_logits) != width:
+        raise DataError(
+            f"row {row.index + 1} has {len(row.teacher_logits)} teacher logits, but the task has "
+            f"{width} classes; label the rows with a teacher of this task"
+        )
+    return np.asarray(row.teacher_logits, np.float32)
 
 
 @functools.lru_cache(maxsize=1)
@@ -255,8 +277,13 @@ def _cutter(
 ) -> Cutter:
     # Kept for the next block of the same worker process: a vocabulary of 250,000 pieces takes a
     # second to read.
-    tokenizer = tokenizers.Tokenizer.from_buffer(ray.get(tokenizer_json))
-    return cutter(tokenizer, per_token=per_token, max_tokens=max_tokens, text_prefix=text_prefix)
+    return cutter_from_bytes(
+        ray.get(tokenizer_json),
+        "tokenizer",
+        max_tokens=max_tokens,
+        text_prefix=text_prefix,
+        per_token=per_token,
+    )
 
 
 def _read_tokenizer(path: Path) -> bytes:
@@ -265,7 +292,7 @@ def _read_tokenizer(path: Path) -> bytes:
     except OSError as error:
         raise SourceError(f"{path}: the tokenizer cannot be read: {error.strerror}") from error
     # Read here once, so that a broken file is an error before any task runs.
-    TextTokenizer.from_file(path, max_tokens=16)
+    cutter_from_bytes(content, str(path), max_tokens=16)
     return content
 
 
@@ -273,13 +300,14 @@ def _label_width(request: FeatureRequest) -> int:
     return 0 if request.schema.label is None else family_of(request.task).label_width
 
 
+def _teacher_width(request: FeatureRequest) -> int:
+    return 0 if request.schema.teacher_logits is None else request.task.num_outputs
+
+
 def _digest(request: FeatureRequest, files: Sequence[DataFile], tokenizer_json: bytes) -> str:
-    # hashlib releases the interpreter lock, so threads hash in parallel.
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        contents = list(pool.map(_digest_of_file, files))
     parts = {
         "cache_format": _FORMAT,
-        "files": contents,
+        "files": digests_of_files(files),
         "schema": asdict(checked_schema(request.schema, request.task)),
         "task": request.task.model_dump(mode="json"),
         "tokenizer": hashlib.sha256(tokenizer_json).hexdigest(),
@@ -289,9 +317,3 @@ def _digest(request: FeatureRequest, files: Sequence[DataFile], tokenizer_json: 
         "measures": request.measures,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _digest_of_file(file: DataFile) -> str:
-    with file.open() as stream:
-        content = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
-    return f"{file.format} {content}"

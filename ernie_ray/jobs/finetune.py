@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 
 from ernie_ray.backend import PaddleConfig, PaddleTrainer
-from ernie_ray.config import Recipe
+from ernie_ray.config import DistillationSection, DistillRecipe, Recipe
 from ernie_ray.environment import training_worker_environment
 from ernie_ray.errors import CheckpointError, ConfigError, ErnieRayError
 from ernie_ray.jobs import runs
@@ -73,12 +73,45 @@ def finetune(
         CheckpointError: The run ended without a whole checkpoint.
         ErnieRayError: Training failed more often than ``scaling.max_failures``.
     """
+    return run_recipe(recipe, run, prepare, storage=storage, show_progress=show_progress)
+
+
+AnyRecipe = Recipe | DistillRecipe
+_R = TypeVar("_R", Recipe, DistillRecipe, contravariant=True)
+
+
+class Prepare(Protocol[_R]):
+    """Makes what the workers of a recipe's run read."""
+
+    def __call__(self, recipe: _R, run: str, storage: Storage, *, show_progress: bool) -> Prepared:
+        """Write it, or find it written."""
+
+
+def run_recipe(
+    recipe: _R,
+    run: str,
+    prepare_run: Prepare[_R],
+    *,
+    storage: Storage,
+    distillation: DistillationSection | None = None,
+    show_progress: bool = True,
+) -> FinetuneResult:
+    """Prepare, train, export and measure by any recipe; ``finetune`` has what it raises.
+
+    Args:
+        recipe: The resolved recipe.
+        run: The run folder.
+        prepare_run: Makes what the workers read.
+        storage: Resolves the recipe's files and the run folder.
+        distillation: How a student learns; None: from labels, with the task's loss.
+        show_progress: Draw progress bars on stderr.
+    """
     result = FinetuneResult(storage.resolve(run), storage.resolve(f"{run}/{runs.MODEL}"))
     _claim_run(recipe, run, storage)
     with _timed(result, "prepare"):
-        prepared = prepare(recipe, run, storage, show_progress=show_progress)
+        prepared = prepare_run(recipe, run, storage, show_progress=show_progress)
     with _timed(result, "train"):
-        _train(recipe, run, prepared, storage, show_progress=show_progress)
+        _train(recipe, distillation, run, prepared, storage, show_progress=show_progress)
     with _timed(result, "export"):
         result.metrics["dev"] = _export(recipe, run, prepared, storage)
     if recipe.data.test:
@@ -109,7 +142,7 @@ def _report(run: str, storage: Storage) -> None:
         storage.publish(write_report(copy), f"{run}/{runs.REPORT}")
 
 
-def _claim_run(recipe: Recipe, run: str, storage: Storage) -> None:
+def _claim_run(recipe: AnyRecipe, run: str, storage: Storage) -> None:
     """Write the recipe into a new run folder, or check that the folder's run has the same."""
     name = f"{run}/{runs.RECIPE}"
     wanted = recipe.model_dump(mode="json")
@@ -133,7 +166,13 @@ def _claim_run(recipe: Recipe, run: str, storage: Storage) -> None:
 
 
 def _train(
-    recipe: Recipe, run: str, prepared: Prepared, storage: Storage, *, show_progress: bool
+    recipe: AnyRecipe,
+    distillation: DistillationSection | None,
+    run: str,
+    prepared: Prepared,
+    storage: Storage,
+    *,
+    show_progress: bool,
 ) -> None:
     if storage.exists(f"{run}/{runs.MODEL}"):
         return
@@ -144,6 +183,7 @@ def _train(
         train_features=str(prepared.train),
         dev_features=str(prepared.dev or ""),
         training=recipe.training,
+        distillation=distillation,
         log_actor=buffer_name,
     )
     trainer = PaddleTrainer(
@@ -166,7 +206,7 @@ def _train(
             raise _explained(error) from error
 
 
-def _scaling(recipe: Recipe) -> ScalingConfig:
+def _scaling(recipe: AnyRecipe) -> ScalingConfig:
     scaling = recipe.scaling
     return ScalingConfig(
         num_workers=scaling.num_workers,
@@ -178,7 +218,7 @@ def _scaling(recipe: Recipe) -> ScalingConfig:
     )
 
 
-def _run_config(recipe: Recipe, run: str, prepared: Prepared, storage: Storage) -> RunConfig:
+def _run_config(recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage) -> RunConfig:
     metric = _primary_metric(prepared, storage) if prepared.dev else None
     return RunConfig(
         name=runs.TRAIN,
@@ -194,13 +234,13 @@ def _primary_metric(prepared: Prepared, storage: Storage) -> str:
     return family_of(read_spec(storage.fetch(prepared.start)).task).primary_metric
 
 
-def _export(recipe: Recipe, run: str, prepared: Prepared, storage: Storage) -> dict[str, float]:
+def _export(recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage) -> dict[str, float]:
     """Export the best checkpoint and give its dev metrics."""
     # Of a remote run only the checkpoints are needed here; their parent is shaped like the run.
     local_run = storage.fetch(f"{run}/{runs.TRAIN}").parent
     best = runs.best_checkpoint(local_run, _primary_metric(prepared, storage))
     if not storage.exists(f"{run}/{runs.MODEL}"):
-        name = recipe.model.name or str(storage.resolve(run)).rstrip("/").rpartition("/")[2]
+        name = recipe.model_name or str(storage.resolve(run)).rstrip("/").rpartition("/")[2]
         lineage = Lineage(
             run=str(storage.resolve(run)),
             data_digest=prepared.data_digest,

@@ -6,11 +6,11 @@ Each is written once per run, whole or not at all, where every worker can reach 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ernie_ray.config import Recipe
+from ernie_ray.config import DistillRecipe, Recipe
 from ernie_ray.errors import ConfigError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.features import FeatureRequest, build_feature_cache, collect_labels
@@ -48,7 +48,7 @@ class Prepared:
     data_digest: str
 
 
-def row_schema(recipe: Recipe) -> RowSchema:
+def row_schema(recipe: Recipe | DistillRecipe) -> RowSchema:
     """Columns of the recipe's files."""
     data = recipe.data
     schema = RowSchema(
@@ -77,12 +77,35 @@ def prepare(recipe: Recipe, run: str, storage: Storage, *, show_progress: bool) 
     """
     start = _start(recipe, f"{run}/{runs.START}", storage)
     local_start = storage.fetch(start)
+    splits = {"train": recipe.data.train, "dev": recipe.data.dev}
+    requests = {
+        split: _feature_request(recipe, storage.resolve(name), local_start)
+        for split, name in splits.items()
+        if name
+    }
+    return prepare_features(start, requests, run, storage, show_progress=show_progress)
+
+
+def prepare_features(
+    start: Location,
+    requests: Mapping[str, FeatureRequest],
+    run: str,
+    storage: Storage,
+    *,
+    show_progress: bool,
+) -> Prepared:
+    """Build the feature caches of a run.
+
+    Args:
+        start: The run's start folder.
+        requests: What to tokenize as ``train`` and, if there are any, as ``dev``.
+        run: The run folder, as ``Storage.resolve`` takes it.
+        storage: Resolves the run folder.
+        show_progress: Draw bars on stderr.
+    """
     places = {}
     digest = ""
-    for split, name in (("train", recipe.data.train), ("dev", recipe.data.dev)):
-        if not name:
-            continue
-        request = _feature_request(recipe, storage.resolve(name), local_start)
+    for split, request in requests.items():
         request = replace(request, measures=split == "dev")
         place, found = _features(request, f"{run}/{runs.FEATURES}", storage, show_progress)
         places[split] = place
@@ -94,7 +117,7 @@ def _start(recipe: Recipe, target: str, storage: Storage) -> Location:
     location = storage.resolve(target)
     if storage.exists(target):
         return location
-    pretrained = from_pretrained(_source(recipe.model.pretrained, storage))
+    pretrained = from_pretrained(pretrained_source(recipe.model.pretrained, storage))
     if recipe.model.num_layers:
         pretrained = keep_layers(pretrained, recipe.model.num_layers)
     task = _task(recipe, storage)
@@ -127,7 +150,7 @@ def _warm_start(
         shapes["head.weight"] = (spec.network.hidden_size, spec.task.num_outputs)
         shapes["head.bias"] = (spec.task.num_outputs,)
     weights, report = choose_weights(
-        _source(recipe.model.warm_start, storage),
+        pretrained_source(recipe.model.warm_start, storage),
         recipe.model.warm_start_pattern,
         shapes,
         folder / TOKENIZER,
@@ -136,8 +159,8 @@ def _warm_start(
     (folder / runs.WARM_START).write_text(report.model_dump_json(indent=1), encoding="utf-8")
 
 
-def _source(pretrained: str, storage: Storage) -> str:
-    """A pretrained source: names stay as they are, folders are brought to this machine."""
+def pretrained_source(pretrained: str, storage: Storage) -> str:
+    """Resolve a pretrained source: names stay as they are, folders are brought to this machine."""
     if "/" not in pretrained or (pretrained.count("/") == 1 and not storage.exists(pretrained)):
         return pretrained
     return str(storage.fetch(pretrained))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 _POLL_INTERVAL_S = 0.5
@@ -36,8 +37,13 @@ class MetricsBuffer:
 
 
 def start_buffer(name: str) -> Any:
-    """Start a ``MetricsBuffer`` as a named actor; gives its handle."""
-    return ray.remote(num_cpus=0)(MetricsBuffer).options(name=name).remote()
+    """Start a ``MetricsBuffer`` as a named actor; gives its handle.
+
+    It runs on the driver's node: the loss of any other must not end the run.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(num_cpus=0)(MetricsBuffer)
+    return actor.options(name=name, scheduling_strategy=here).remote()
 
 
 class MetricsFile:

@@ -29,6 +29,8 @@ ROW_COLUMNS = pa.schema(
         ("text_pair", pa.string()),
         ("label", pa.string()),
         ("query", pa.string()),
+        ("teacher_logits", pa.list_(pa.float32())),
+        ("copy", pa.int32()),
         ("problem", pa.string()),
         ("is_fatal", pa.bool_()),
     ]
@@ -50,7 +52,7 @@ def read_blocks(
         pending: list[dict[str, object]] = []
         try:
             for row in check_rows(files[number], schema):
-                pending.append(_record(number, row))
+                pending.append(record_of(number, row))
                 if len(pending) == _ROWS_PER_YIELD:
                     yield pa.Table.from_pylist(pending, ROW_COLUMNS)
                     pending = []
@@ -59,12 +61,19 @@ def read_blocks(
         yield pa.Table.from_pylist(pending, ROW_COLUMNS)
 
 
-def _record(number: int, row: Row | BadRow) -> dict[str, object]:
+def record_of(number: int, row: Row | BadRow) -> dict[str, object]:
+    """Give a row of a file the form of ``ROW_COLUMNS``."""
     record: dict[str, object] = {"file": number, "row": row.index, "is_fatal": False}
     if isinstance(row, BadRow):
         return record | {"problem": str(row)}
-    texts = {"text": row.text, "text_pair": row.text_pair}
-    return record | texts | {"label": row.label, "query": row.query}
+    return record | {
+        "text": row.text,
+        "text_pair": row.text_pair,
+        "label": row.label,
+        "query": row.query,
+        "teacher_logits": row.teacher_logits,
+        "copy": row.copy,
+    }
 
 
 def texts_of(block: pa.Table) -> list[Text]:
@@ -75,12 +84,18 @@ def texts_of(block: pa.Table) -> list[Text]:
 
 def rows_of(block: pa.Table) -> list[Row]:
     """List the rows of a block, none of which may be bad; their origin is not known here."""
-    names = ("row", "text", "text_pair", "label", "query")
+    names = ("row", "text", "text_pair", "label", "query", "teacher_logits", "copy")
     columns = (block[name].to_pylist() for name in names)
     return [
-        Row(index, text, pair, label, "", query)
-        for index, text, pair, label, query in zip(*columns, strict=True)
+        Row(index, text, pair, label, "", query, logits, copy or 0)
+        for index, text, pair, label, query, logits, copy in zip(*columns, strict=True)
     ]
+
+
+def with_given_names(table: pa.Table, schema: RowSchema) -> pa.Table:
+    """Call the columns of text(s) and label as they were called in the input."""
+    given = {"text": schema.text, "text_pair": schema.text_pair, "label": schema.label}
+    return table.rename_columns([given.get(name) or name for name in table.column_names])
 
 
 @dataclass

@@ -14,6 +14,7 @@ from ray.exceptions import RayTaskError
 
 from ernie_ray.errors import ErnieRayError
 from ernie_ray.jobs.row_blocks import read_blocks
+from ernie_ray.jobs.row_chunks import Chunking, read_chunks
 from ernie_ray.text.row_files import DataFile
 from ernie_ray.text.rows import RowSchema
 
@@ -24,6 +25,8 @@ WORK_CPUS = 0.6
 # Text per block: small enough that one file keeps several workers busy, large enough that tens of
 # milliseconds of scheduling per block do not count.
 BLOCK_BYTES = 1 << 20
+# Smaller than any chunk of rows, so that each chunk is a block and goes to the next free actor.
+_CHUNK_BLOCK_BYTES = 8 << 10
 
 
 def row_dataset(
@@ -36,20 +39,42 @@ def row_dataset(
         schema: What rows must hold.
         block_bytes: Text per block, about.
     """
-    sources = [{"file": i} for i in range(len(files))]
-    dataset = ray.data.from_items(sources, override_num_blocks=len(sources))
-    dataset.context.execution_options.preserve_order = True
-    dataset.context.target_max_block_size = block_bytes
-    dataset.context.enable_progress_bars = False
-    # Else Ray Data's own exception takes the place of ours, which is then only text in it.
-    dataset.context.raise_original_map_exception = True
-    return dataset.map_batches(
+    return _sources(files, block_bytes, keeps_order=True).map_batches(
         read_blocks,
         batch_size=1,
         batch_format="pyarrow",
         fn_kwargs={"files": tuple(files), "schema": schema},
         num_cpus=READ_CPUS,
     )
+
+
+def chunk_dataset(
+    files: Sequence[DataFile], schema: RowSchema, chunking: Chunking
+) -> ray.data.Dataset:
+    """Describe the reading of files in chunks of fixed rows, with columns ``CHUNK_COLUMNS``.
+
+    A chunk is one row of the data set, so that no step can split it or join it with another, and
+    chunks arrive in any order.
+    """
+    return _sources(files, _CHUNK_BLOCK_BYTES, keeps_order=False).map_batches(
+        read_chunks,
+        batch_size=1,
+        batch_format="pyarrow",
+        fn_kwargs={"files": tuple(files), "schema": schema, "chunking": chunking},
+        num_cpus=READ_CPUS,
+    )
+
+
+def _sources(files: Sequence[DataFile], block_bytes: int, *, keeps_order: bool) -> ray.data.Dataset:
+    """One row per file, under the settings that all readings share."""
+    sources = [{"file": i} for i in range(len(files))]
+    dataset = ray.data.from_items(sources, override_num_blocks=len(sources))
+    dataset.context.execution_options.preserve_order = keeps_order
+    dataset.context.target_max_block_size = block_bytes
+    dataset.context.enable_progress_bars = False
+    # Else Ray Data's own exception takes the place of ours, which is then only text in it.
+    dataset.context.raise_original_map_exception = True
+    return dataset
 
 
 def blocks_in_order(dataset: ray.data.Dataset) -> Iterator[pa.Table]:

@@ -97,6 +97,44 @@ class Storage:
         except (OSError, pyarrow.ArrowException) as error:
             raise DataError(f"{location}: cannot be read: {first_line(error)}") from error
 
+    def names_in(self, name: str | Path) -> list[str]:
+        """List the names of a folder's files and folders, sorted; empty if there is no folder.
+
+        Raises:
+            ConfigError: See ``resolve``.
+            DataError: The place cannot be looked at.
+        """
+        location = self.resolve(name)
+        if isinstance(location, Path):
+            return sorted(p.name for p in location.iterdir()) if location.is_dir() else []
+        system, path = file_system(location)
+        try:
+            selector = pyarrow.fs.FileSelector(path, allow_not_found=True)
+            return sorted(entry.base_name for entry in system.get_file_info(selector))
+        except (OSError, pyarrow.ArrowException) as error:
+            raise DataError(f"{location}: cannot be listed: {first_line(error)}") from error
+
+    def remove(self, name: str | Path) -> None:
+        """Remove a file or a folder with all that is in it; nothing need be there.
+
+        Raises:
+            ConfigError: See ``resolve``.
+            DataError: It cannot be removed.
+        """
+        location = self.resolve(name)
+        if isinstance(location, Path):
+            _remove(location)
+            return
+        system, path = file_system(location)
+        try:
+            kind = system.get_file_info(path).type
+            if kind == pyarrow.fs.FileType.Directory:
+                system.delete_dir(path)
+            elif kind == pyarrow.fs.FileType.File:
+                system.delete_file(path)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise DataError(f"{location}: cannot be removed: {first_line(error)}") from error
+
     def fetch(self, name: str | Path) -> Path:
         """Give a local path of an existing file or folder, downloading it if it is remote.
 

@@ -14,7 +14,7 @@ import ray
 import ray.train
 from pydantic import BaseModel, ConfigDict, Field
 
-from ernie_ray.config import TrainingSection
+from ernie_ray.config import DistillationSection, TrainingSection
 from ernie_ray.jobs.storage import Storage
 
 
@@ -27,6 +27,9 @@ class TrainWorkerArgs(BaseModel):
     train_features: str = Field(description="Feature cache to learn from.")
     dev_features: str = Field("", description="Feature cache to choose checkpoints by.")
     training: TrainingSection
+    distillation: DistillationSection | None = Field(
+        None, description="How a student learns; none: from labels, with the task's loss."
+    )
     log_actor: str = Field(description="Name of the run's ``MetricsBuffer``.")
 
 
@@ -54,9 +57,9 @@ def train_worker(config: dict[str, Any]) -> None:
     """Train on this worker until the run is done; goes on from Ray Train's last checkpoint."""
     import paddle
 
-    from ernie_ray.models.encoder import load_weights, read_weights
-    from ernie_ray.models.start import read_encoder_weights, read_spec, read_warm_weights
-    from ernie_ray.models.text_network import TextNetwork
+    from ernie_ray.distillation.objective import DistillationObjective, labelled_rows
+    from ernie_ray.models.build import build_network, load_start_weights
+    from ernie_ray.models.start import read_spec
     from ernie_ray.tasks import family_of
     from ernie_ray.text.cache import FeatureCache
     from ernie_ray.training.checkpoint import read_checkpoint
@@ -68,25 +71,26 @@ def train_worker(config: dict[str, Any]) -> None:
     start = storage.fetch(args.start)
     spec = read_spec(start)
     paddle.seed(args.training.seed)  # the head's first weights, equal on every worker
-    network = TextNetwork(
-        spec.network, pooling=spec.pooling, task=spec.task, dropout=args.training.dropout
-    )
-    load_weights(network.encoder, read_encoder_weights(start))
-    load_weights(network, read_weights(network) | read_warm_weights(start))
+    network = build_network(spec, dropout=args.training.dropout)
+    load_start_weights(network, start)
+    train = FeatureCache.open(storage.fetch(args.train_features))
     dev = FeatureCache.open(storage.fetch(args.dev_features)) if args.dev_features else None
+    objective, subset = None, None
+    if args.distillation is not None:
+        first_hard_epoch = args.training.num_epochs - args.distillation.hard_epochs
+        objective = DistillationObjective(args.distillation, spec.task, first_hard_epoch)
+        if args.distillation.hard_epochs:
+            subset = labelled_rows(train, first_hard_epoch)
     context = ray.train.get_context()
     group = WorkerGroup(context.get_world_rank(), context.get_world_size())
     loop = TrainingLoop(
         network,
-        TrainingData(
-            train=FeatureCache.open(storage.fetch(args.train_features)),
-            dev=dev,
-            pad_token_id=spec.network.pad_token_id,
-        ),
+        TrainingData(train=train, dev=dev, pad_token_id=spec.network.pad_token_id, subset=subset),
         args.training,
         family=family_of(spec.task),
         group=group,
         reporter=RayReporter(args.log_actor),
+        objective=objective,
     )
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:

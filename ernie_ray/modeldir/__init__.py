@@ -13,7 +13,15 @@ from ernie_ray.modeldir.manifest import (
     ParityBound,
     VectorSpec,
 )
-from ernie_ray.modeldir.network import EncoderConfig, Pooling
+from ernie_ray.modeldir.network import (
+    BowConfig,
+    CnnConfig,
+    EncoderConfig,
+    LstmConfig,
+    NetworkConfig,
+    Pooling,
+    StudentConfig,
+)
 from ernie_ray.modeldir.task import (
     ClassificationSpec,
     EmbeddingSpec,
@@ -22,23 +30,30 @@ from ernie_ray.modeldir.task import (
     TaskSpec,
     TokenLabelsSpec,
 )
+from ernie_ray.modeldir.vocabulary import VocabularySpec
 
 __all__ = [
+    "BowConfig",
     "ClassificationSpec",
+    "CnnConfig",
     "EmbeddingSpec",
     "EncoderConfig",
     "GoldenText",
     "InputSpec",
     "Lineage",
+    "LstmConfig",
     "Manifest",
     "ModelDir",
+    "NetworkConfig",
     "PairSpec",
     "ParityBound",
     "Pooling",
     "ReadingSpec",
+    "StudentConfig",
     "TaskSpec",
     "TokenLabelsSpec",
     "VectorSpec",
+    "VocabularySpec",
     "open_model_dir",
     "seal_model_dir",
 ]

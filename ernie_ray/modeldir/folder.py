@@ -16,6 +16,7 @@ from ernie_ray.modeldir.manifest import FORMAT_VERSION, FileEntry, GoldenText, M
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
+VOCABULARY = "vocabulary.json"
 WEIGHTS = "weights.safetensors"
 PADDLE_GRAPH = "graph.json"
 PADDLE_WEIGHTS = "graph.pdiparams"

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ernie_ray.modeldir.network import EncoderConfig, Pooling
+from ernie_ray.modeldir.network import NetworkConfig, Pooling
 from ernie_ray.modeldir.task import TaskSpec
 
 FORMAT_VERSION = 1
@@ -36,7 +36,10 @@ class InputSpec(_Section):
 class VectorSpec(_Section):
     """The text vector that the graph's output ``vector`` holds."""
 
-    pooling: Pooling = Field(description="How token states become the vector, inside the graph.")
+    pooling: Pooling | None = Field(
+        description="How token states become the vector, inside the graph; none: a student, whose "
+        "network section says it."
+    )
     size: int = Field(gt=0, description="Numbers per vector.")
     normalize: bool = Field(description="Readers scale the vector to length 1 by default.")
 
@@ -85,7 +88,7 @@ class Manifest(_Section):
     format_version: int = Field(FORMAT_VERSION, description="Raised when readers must change.")
     name: str = Field(min_length=1, description="Name that the service shows.")
     task: TaskSpec
-    network: EncoderConfig
+    network: NetworkConfig
     input: InputSpec
     vector: VectorSpec
     outputs: tuple[str, ...] = Field(description="Graph outputs in the Paddle graph's order.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -45,3 +45,92 @@ class EncoderConfig(BaseModel):
                 f"hidden_size={self.hidden_size} is not divisible by num_heads={self.num_heads}"
             )
         return self
+
+
+class _StudentConfig(BaseModel):
+    """What all students have in common: embeddings below, dense layers above.
+
+    Each text becomes one vector of ``features_per_text`` numbers. Of a pair both do, with the same
+    weights, and ``[a, b, |a - b|, a * b]`` goes on. Dense layers follow, and the last one's output
+    is the text vector.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    vocab_size: int = Field(gt=1, description="Rows of the embedding; 0 pads, 1 is unknown.")
+    embedding_size: int = Field(gt=0, description="Width of the embedding.")
+    is_pair: bool = Field(False, description="Rows are pairs of texts.")
+    squash: Literal["none", "softsign", "tanh"] = Field(
+        "none", description="Applied to a text's pooled features."
+    )
+    hidden_sizes: tuple[int, ...] = Field((), description="Widths of the dense layers.")
+    dense_activation: Literal["none", "tanh", "relu"] = Field(
+        "tanh", description="After each dense layer."
+    )
+    pad_token_id: int = Field(0, ge=0, description="Id that fills a batch up.")
+
+    @property
+    def features_per_text(self) -> int:
+        """Width of one text's pooled features."""
+        raise NotImplementedError
+
+    @property
+    def joined_size(self) -> int:
+        """Width of what the dense layers get."""
+        return self.features_per_text * (4 if self.is_pair else 1)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the text vector."""
+        return self.hidden_sizes[-1] if self.hidden_sizes else self.joined_size
+
+
+class BowConfig(_StudentConfig):
+    """A bag of words: the embeddings of a text's tokens, added up."""
+
+    kind: Literal["bow"] = Field("bow", description="Tells networks apart in a manifest.")
+    pooling: Literal["sum", "mean", "sqrt"] = Field(
+        "sum", description="sum; mean; or the sum over the root of the number of tokens."
+    )
+
+    @property
+    def features_per_text(self) -> int:
+        """Width of one text's pooled features."""
+        return self.embedding_size
+
+
+class CnnConfig(_StudentConfig):
+    """Filters over windows of neighbouring tokens, pooled over the text."""
+
+    kind: Literal["cnn"] = Field("cnn", description="Tells networks apart in a manifest.")
+    widths: tuple[int, ...] = Field((3,), min_length=1, description="Window widths in tokens.")
+    num_filters: int = Field(gt=0, description="Filters of each width.")
+    activation: Literal["relu", "tanh"] = Field("relu", description="After the filters.")
+    pooling: Literal["max", "sum", "mean"] = Field("max", description="Over the positions.")
+
+    @property
+    def features_per_text(self) -> int:
+        """Width of one text's pooled features."""
+        return self.num_filters * len(self.widths)
+
+
+class LstmConfig(_StudentConfig):
+    """One recurrent layer, read in one or in both directions."""
+
+    kind: Literal["lstm"] = Field("lstm", description="Tells networks apart in a manifest.")
+    num_units: int = Field(gt=0, description="State size of each direction.")
+    is_bidirectional: bool = Field(True, description="Read the text backwards, too.")
+    pooling: Literal["last", "max", "mean"] = Field(
+        "last", description="The final states, or the maximum or mean of all states."
+    )
+
+    @property
+    def features_per_text(self) -> int:
+        """Width of one text's pooled features."""
+        return self.num_units * (2 if self.is_bidirectional else 1)
+
+
+StudentConfig = BowConfig | CnnConfig | LstmConfig
+NetworkConfig = Annotated[
+    EncoderConfig | BowConfig | CnnConfig | LstmConfig, Field(discriminator="kind")
+]

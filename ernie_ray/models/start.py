@@ -1,7 +1,8 @@
 """The start folder: what training begins from, written once and read by every worker.
 
-Holds the pretrained encoder (after trimming and dropping layers), its tokenizer and the task. A
-path to it crosses process borders, the weights do not.
+Holds the task and either the pretrained encoder (after trimming and dropping layers) with its
+tokenizer, or a student's sizes with its vocabulary. A path to it crosses process borders, the
+weights do not.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file, save_file
 
-from ernie_ray.modeldir import EncoderConfig, Pooling, TaskSpec
-from ernie_ray.modeldir.folder import TOKENIZER, WEIGHTS
+from ernie_ray.modeldir import NetworkConfig, Pooling, TaskSpec, VocabularySpec
+from ernie_ray.modeldir.folder import TOKENIZER, VOCABULARY, WEIGHTS
 from ernie_ray.models.pretrained import PretrainedEncoder
 
 _SPEC = "start.json"
@@ -29,12 +30,15 @@ class StartSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: TaskSpec
-    network: EncoderConfig
-    pooling: Pooling = Field(description="How token states become the vector.")
+    network: NetworkConfig
+    pooling: Pooling | None = Field(
+        description="How token states become the vector; none: a student."
+    )
     normalize: bool = Field(description="Readers scale vectors to length 1 by default.")
     text_prefix: str = Field(description="Put before every text.")
     max_tokens: int = Field(gt=2, description="Longest input, special tokens included.")
-    pretrained: str = Field(description="Source of the weights.")
+    pretrained: str = Field(description="Source of the weights; empty for a student.")
+    embedding_std: float = Field(0.02, gt=0, description="Spread of a student's first embeddings.")
 
 
 def write_start(folder: Path, spec: StartSpec, pretrained: PretrainedEncoder) -> None:
@@ -48,6 +52,18 @@ def write_start(folder: Path, spec: StartSpec, pretrained: PretrainedEncoder) ->
     save_tokenizer(pretrained.tokenizer, folder)
     # safetensors refuses views; trimmed and sliced arrays may be some.
     save_file({k: np.ascontiguousarray(v) for k, v in pretrained.weights.items()}, folder / WEIGHTS)
+    (folder / _SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
+
+
+def write_student_start(folder: Path, spec: StartSpec, vocabulary: VocabularySpec) -> None:
+    """Write the start folder of a student, whose weights are drawn when training starts.
+
+    Args:
+        folder: Exists and is empty.
+        spec: Describes the student and the task.
+        vocabulary: How texts are cut.
+    """
+    (folder / VOCABULARY).write_text(vocabulary.model_dump_json(), encoding="utf-8")
     (folder / _SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
 
 

@@ -71,6 +71,10 @@ class TextNetwork(nn.Layer):
         self.pooling = pooling
         self.task = task
 
+    def embedding_parameters(self) -> list[paddle.Tensor]:
+        """What ``freeze_embeddings`` keeps as it is."""
+        return list(self.encoder.embeddings.parameters())
+
     def forward(
         self,
         input_ids: paddle.Tensor,

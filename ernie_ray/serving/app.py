@@ -6,24 +6,34 @@ Runs under Ray Serve, uvicorn or a test transport alike; knows nothing of Ray.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from ernie_ray.errors import RequestTooLargeError
+from ernie_ray.errors import RequestTooLargeError, SlowRequestError
+from ernie_ray.serving.api_keys import ApiKeys
 from ernie_ray.serving.args import RequestLimits
+from ernie_ray.serving.ask import Call
 from ernie_ray.serving.catalog import Catalog
+from ernie_ray.serving.cors import Cors
+from ernie_ray.serving.disconnect import ClientGoneError, DisconnectWatch
+from ernie_ray.serving.meters import Meters
 from ernie_ray.serving.openai_routes import OpenAiRoutes, openai_shape
 from ernie_ray.serving.own_routes import OwnRoutes
+from ernie_ray.serving.plain_routes import PlainRoutes
 from ernie_ray.serving.reply import (
     ErrorShape,
+    Header,
     Problem,
     Reply,
-    json_reply,
     own_shape,
     problem_of,
     problem_reply,
 )
+from ernie_ray.serving.request_headers import RequestHeaders, call_of, read_headers, request_id_of
+from ernie_ray.serving.request_log import RequestLog
+from ernie_ray.serving.service_metrics import RequestMetrics
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -35,136 +45,240 @@ class Route:
     """What answers a path.
 
     Attributes:
-        method: The only method that it takes.
+        method: The only method that it takes; GET means HEAD, too.
         answer: Body bytes to reply.
         shape: Gives its errors the dialect's form.
+        is_open: Needs no API key.
     """
 
     method: str
-    answer: Callable[[bytes], Awaitable[Reply]]
+    answer: Callable[[bytes, Call], Awaitable[Reply]]
     shape: ErrorShape = own_shape
+    is_open: bool = False
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """What a service is told beside its models.
+
+    Attributes:
+        limits: Bounds of one request.
+        keys: Who may ask.
+        cors: Web pages that may ask.
+        log: Where requests are noted.
+        meters: Where they are counted.
+        sends_request_id: Put ``x-request-id`` on replies; Ray Serve does it itself.
+    """
+
+    limits: RequestLimits
+    keys: ApiKeys
+    cors: Cors
+    log: RequestLog
+    meters: Meters
+    sends_request_id: bool = True
+
+
+def default_options(limits: RequestLimits | None = None) -> ServiceOptions:
+    """An open service that logs errors."""
+    return ServiceOptions(
+        limits or RequestLimits(), ApiKeys(), Cors(()), RequestLog("errors"), Meters()
+    )
 
 
 class TextService:
     """Serves a catalog of models over HTTP."""
 
-    def __init__(self, catalog: Catalog, limits: RequestLimits | None = None) -> None:
+    def __init__(self, catalog: Catalog, options: ServiceOptions | None = None) -> None:
         """Build the routes.
 
         Args:
             catalog: Loaded models.
-            limits: Bounds of one request's body.
+            options: Limits, keys, logs and meters.
         """
-        self._catalog = catalog
-        self._max_body_bytes = (limits or RequestLimits()).max_body_bytes
+        self.catalog = catalog
+        self.options = options or default_options()
+        self._metrics = RequestMetrics(self.options.meters)
+        self._num_open = 0
         self._is_closing = False
+        self._is_empty = asyncio.Event()
         own, openai = OwnRoutes(catalog), OpenAiRoutes(catalog)
+        plain = PlainRoutes(catalog, self.options.meters, lambda: self._is_closing)
         self._routes = {
             "/v1/vectors": Route("POST", own.vectors),
             "/v1/scores": Route("POST", own.scores),
             "/v1/infer": Route("POST", own.infer),
             "/v1/embeddings": Route("POST", openai.embeddings, openai_shape),
-            "/v1/models": Route("GET", self._list_models),
-            "/health": Route("GET", self._health),
-            "/ready": Route("GET", self._ready),
+            "/v1/models": Route("GET", plain.models),
+            "/metrics": Route("GET", plain.metrics),
+            "/health": Route("GET", plain.health, is_open=True),
+            "/ready": Route("GET", plain.ready, is_open=True),
+            "/openapi.json": Route("GET", plain.openapi, is_open=True),
+            "/docs": Route("GET", plain.docs, is_open=True),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
         if scope["type"] == "http":
-            await self._answer_http(scope, receive, send)
+            self._num_open += 1
+            try:
+                await self._answer_http(scope, receive, send)
+            except ClientGoneError:
+                self._metrics.replied("none", 499, "client_gone")
+            finally:
+                self._num_open -= 1
+                self._report_empty()
         elif scope["type"] == "lifespan":
             await _follow_lifespan(receive, send)
         else:
             await send({"type": "websocket.close", "code": 1003})
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether new requests are refused."""
+        return self._is_closing
+
     async def check_models(self) -> None:
-        """Run a real forward through every model, past its queue.
+        """Run a real forward through every model of this process, past its queue.
 
         Raises:
             Exception: Whatever an engine that no longer works raises.
         """
-        for served in self._catalog:
-            rows = await asyncio.to_thread(served.model.tokenize, ["health"])
-            await asyncio.to_thread(served.model.forward, rows)
+        for model in self.catalog:
+            await model.runner.check()
 
     async def close(self) -> None:
         """Refuse new work and finish what is inside."""
         self._is_closing = True
-        await asyncio.gather(*(model.batcher.close() for model in self._catalog))
+        self._report_empty()
+        await self._is_empty.wait()
+        await asyncio.gather(*(model.runner.close() for model in self.catalog))
+
+    def _report_empty(self) -> None:
+        if self._is_closing and not self._num_open:
+            self._is_empty.set()
 
     async def _answer_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started_s = time.monotonic()
+        headers = read_headers(scope["headers"])
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         route = self._routes.get(path)
+        reply = self._refusal(route, path, scope["method"], headers)
+        if reply is None and route is not None:
+            reply = await self._answer(route, headers, receive)
+        assert reply is not None  # a request without a route was refused
+        request_id = request_id_of(headers)
+        more = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+        more += self.options.cors.headers(headers.origin)
+        if self.options.sends_request_id:
+            more.append((b"x-request-id", request_id.encode()))
+        more += _times(reply, time.monotonic() - started_s)
+        await send({"type": "http.response.start", "status": reply.status, "headers": more})
+        body = b"" if scope["method"] == "HEAD" else reply.body
+        await send({"type": "http.response.body", "body": body})
+        total_s = time.monotonic() - started_s
+        label = path if route is not None else "unknown"
+        self._metrics.replied(label, reply.status, reply.reason)
+        if reply.result is not None:
+            self._metrics.answered(reply.model, reply.result, reply.serialise_s, total_s)
+        self.options.log.note(request_id, label, reply, total_s)
+
+    def _refusal(
+        self, route: Route | None, path: str, method: str, headers: RequestHeaders
+    ) -> Reply | None:
         if route is None:
             known = ", ".join(self._routes)
-            problem = Problem(
-                404, "unknown_path", f"nothing is served at {path[:100]}; try {known}"
+            return problem_reply(
+                Problem(404, "unknown_path", f"nothing is served at {path[:100]}; try {known}")
             )
-            reply = problem_reply(problem)
-        elif scope["method"] != route.method:
+        if method == "OPTIONS" and self.options.cors:
+            return self.options.cors.preflight(headers.origin, route.method)
+        if method != route.method and not (method == "HEAD" and route.method == "GET"):
+            allowed = "GET, HEAD" if route.method == "GET" else route.method
             problem = Problem(405, "wrong_method", f"send {route.method} to {path}")
-            reply = problem_reply(problem, route.shape, [(b"allow", route.method.encode())])
-        elif self._is_closing and route.method == "POST":
-            problem = Problem(503, "closing", "this replica is shutting down; send it again", 1.0)
-            reply = problem_reply(problem, route.shape)
-        else:
-            try:
-                body = await _read_body(scope, receive, self._max_body_bytes)
-                reply = await route.answer(body)
-            except _ClientGoneError:
-                return
-            except Exception as error:  # whatever a handler raises becomes a JSON reply
-                reply = problem_reply(problem_of(error), route.shape)
-        length = (b"content-length", b"%d" % len(reply.body))
-        headers = [*reply.headers, length]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
+            return problem_reply(problem, route.shape, [(b"allow", allowed.encode())])
+        limit = self.options.limits.max_header_bytes
+        if headers.num_bytes > limit:
+            text = f"the headers have {headers.num_bytes} bytes; send at most {limit}"
+            return problem_reply(Problem(431, "headers_too_large", text), route.shape)
+        if headers.content_encoding not in (None, b"", b"identity"):
+            text = "send the body as it is, without content-encoding"
+            return problem_reply(Problem(415, "unsupported_encoding", text), route.shape)
+        if self._is_closing and route.method == "POST":
+            text = "this replica is shutting down; send it again"
+            return problem_reply(Problem(503, "closing", text, 1.0), route.shape)
+        return None
 
-    async def _list_models(self, _: bytes) -> Reply:
-        data = [
-            # The first four are what OpenAI clients read; the time of creation is not recorded.
-            {"id": m.name, "object": "model", "created": 0, "owned_by": "ernie-ray", **m.describe()}
-            for m in self._catalog
-        ]
-        return json_reply({"object": "list", "data": data})
-
-    async def _health(self, _: bytes) -> Reply:
-        return json_reply({"status": "alive"})
-
-    async def _ready(self, _: bytes) -> Reply:
-        if self._is_closing:
-            return problem_reply(Problem(503, "closing", "this replica is shutting down"))
-        return json_reply({"status": "ready", "models": [model.name for model in self._catalog]})
+    async def _answer(self, route: Route, headers: RequestHeaders, receive: Receive) -> Reply:
+        try:
+            if not route.is_open:
+                self.options.keys.check(headers.authorization, headers.api_key)
+            call = call_of(headers, self.options.limits)
+            if route.method == "GET":
+                return await route.answer(b"", call)
+            max_bytes = self.options.limits.max_body_bytes
+            body = await _read_body(headers, receive, max_bytes, call.timeout_s)
+            with DisconnectWatch(receive):
+                return await route.answer(body, call)
+        except ClientGoneError:
+            raise
+        except Exception as error:  # whatever a handler raises becomes a JSON reply
+            return problem_reply(problem_of(error), route.shape)
 
 
-class _ClientGoneError(Exception):
-    """The client left before its body was complete."""
-
-
-async def _read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    for name, value in scope["headers"]:
-        # Refused before a byte is read; what is sent in chunks is counted below.
-        if name == b"content-length" and value.isdigit() and int(value) > max_bytes:
+async def _read_body(
+    headers: RequestHeaders, receive: Receive, max_bytes: int, timeout_s: float
+) -> bytes:
+    length = headers.content_length
+    # Refused before a byte is read; what is sent in chunks is counted below.
+    if length is not None and length.isdigit() and int(length[:20]) > max_bytes:
+        raise _too_large(max_bytes)
+    message = await _next_part(receive, timeout_s)
+    if not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        if len(body) > max_bytes:
             raise _too_large(max_bytes)
-    chunks: list[bytes] = []
-    num_bytes = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _ClientGoneError
+        return body
+    chunks: list[bytes] = [message.get("body", b"")]
+    num_bytes = len(chunks[0])
+    ends_s = time.monotonic() + timeout_s
+    while message.get("more_body"):
+        message = await _next_part(receive, ends_s - time.monotonic())
         chunks.append(message.get("body", b""))
         num_bytes += len(chunks[-1])
         if num_bytes > max_bytes:
             raise _too_large(max_bytes)
-        if not message.get("more_body"):
-            return b"".join(chunks)
+    return b"".join(chunks)
+
+
+async def _next_part(receive: Receive, timeout_s: float) -> MutableMapping[str, Any]:
+    try:
+        async with asyncio.timeout(timeout_s):
+            message = await receive()
+    except TimeoutError:
+        raise SlowRequestError("the body did not arrive in time; send it faster") from None
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError
+    return message
 
 
 def _too_large(max_bytes: int) -> RequestTooLargeError:
     return RequestTooLargeError(
         f"the body is longer than {max_bytes} bytes; send fewer texts in one request"
     )
+
+
+def _times(reply: Reply, total_s: float) -> list[Header]:
+    """Milliseconds of each stage as reply headers."""
+    result = reply.result
+    if result is None:
+        return []
+    return [
+        (b"x-tokenize-ms", b"%.2f" % (result.tokenize_s * 1e3)),
+        (b"x-queue-ms", b"%.2f" % (result.queue_s * 1e3)),
+        (b"x-forward-ms", b"%.2f" % (result.forward_s * 1e3)),
+        (b"x-serialise-ms", b"%.2f" % (reply.serialise_s * 1e3)),
+        (b"x-total-ms", b"%.2f" % (total_s * 1e3)),
+    ]
 
 
 async def _follow_lifespan(receive: Receive, send: Send) -> None:

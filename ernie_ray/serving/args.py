@@ -1,9 +1,12 @@
 """What a service is told: models, limits. Read from Serve's YAML (`args:`) or the command line.
 
-Replicas and their resources are Serve's own options and stand beside `args` in the YAML.
+Replicas and their resources are Serve's own options and stand beside `args` in the YAML, under the
+name of the deployment.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -24,6 +27,33 @@ class RequestLimits(_Args):
     max_text_characters: int = Field(
         default=20_000, gt=0, description="Longest text, in characters."
     )
+    max_layers: int = Field(default=4, gt=0, description="Most layers joined in one vector.")
+    max_reply_numbers: int = Field(
+        default=4_000_000, gt=0, description="Most numbers in the vectors of one reply."
+    )
+    max_header_bytes: int = Field(
+        default=16_384, gt=0, description="Names and values of all request headers, in bytes."
+    )
+    max_timeout_ms: int = Field(
+        default=60_000,
+        gt=0,
+        description="Time after which a request gets 504, in milliseconds; a client's "
+        "x-request-timeout-ms can only shorten it.",
+    )
+
+
+class SecurityArgs(_Args):
+    """Who may ask. TLS ends before this service (docs/serving.md)."""
+
+    api_keys_file: str | None = Field(
+        default=None, description="File with one SHA-256 of a key in each line, from `api-key`."
+    )
+    api_keys_variable: str | None = Field(
+        default=None, description="Environment variable with such digests, separated by commas."
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="Web origins whose pages may ask; none by default."
+    )
 
 
 class ModelArgs(_Args):
@@ -40,6 +70,17 @@ class ModelArgs(_Args):
     num_threads: int | None = Field(
         default=None, gt=0, description="Compute threads; by default the replica's num_cpus."
     )
+    layers: tuple[int, ...] = Field(
+        default=(),
+        description="Layers whose token states requests may choose: 1 is the first layer's output, "
+        "-1 the last one's. Each costs a copy in every batch.",
+    )
+    place: Literal["auto", "ingress", "own"] = Field(
+        default="auto",
+        description="ingress: in the replicas that answer HTTP, one hop less. own: in a deployment "
+        "called `Model-NAME`, with its own replicas, resources and scaling. auto: the first model "
+        "in the ingress, others on their own.",
+    )
     batching: BatchLimits = Field(
         default=BatchLimits(), description="Bounds of its queue and batches."
     )
@@ -50,10 +91,22 @@ class ServiceArgs(_Args):
 
     models: tuple[ModelArgs, ...] = Field(min_length=1, description="Model directories to serve.")
     limits: RequestLimits = Field(default=RequestLimits(), description="Bounds of one request.")
+    security: SecurityArgs = Field(default=SecurityArgs(), description="Who may ask.")
+    log_requests: Literal["all", "errors", "none"] = Field(
+        default="errors", description="Which requests get a line of JSON in the log."
+    )
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> ServiceArgs:
         names = [model.name for model in self.models if model.name is not None]
         if len(set(names)) != len(names):
             raise ValueError(f"models: names must be distinct, got {', '.join(names)}")
+        for i, model in enumerate(self.models):
+            if self.is_own(i) and model.name is None:
+                raise ValueError(f"models[{i}]: a model with a deployment of its own needs a name")
         return self
+
+    def is_own(self, index: int) -> bool:
+        """Whether a model gets a deployment of its own."""
+        place = self.models[index].place
+        return place == "own" or (place == "auto" and index > 0)

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ernie_ray.errors import MalformedRequestError
 
 _Texts = str | Annotated[list[str | tuple[str, str]], Field(min_length=1)]
+_Rows = Annotated[list[Annotated[list[int], Field(min_length=1)]], Field(min_length=1)]
 _TEXTS_FORM = "a text, a list of texts, or a list of [text, text] pairs"
+_TOKEN_IDS_FORM = "a list of lists of token ids of this model's vocabulary"
 _MODEL_FORM = "a model's name as in /v1/models; the default model answers if left out"
 _TRUNCATE_FORM = "true or false: cut texts that are too long instead of refusing them"
 
@@ -26,17 +28,32 @@ class Body(BaseModel):
 
 
 class ScoresBody(Body):
-    """Body of /v1/scores."""
+    """Body of /v1/scores: `texts`, or `token_ids`."""
 
-    texts: _Texts = Field(description=_TEXTS_FORM)
+    texts: _Texts | None = Field(default=None, description=_TEXTS_FORM)
+    token_ids: _Rows | None = Field(default=None, description=_TOKEN_IDS_FORM)
     truncate: bool = Field(default=False, description=_TRUNCATE_FORM)
 
 
 class VectorsBody(ScoresBody):
-    """Body of /v1/vectors and /v1/infer."""
+    """Body of /v1/vectors and /v1/infer: `texts`, or `token_ids`."""
 
     normalize: bool | None = Field(
         default=None, description="true or false: scale vectors to length 1"
+    )
+    dimensions: int | None = Field(
+        default=None, gt=0, description="a positive number: keep so many numbers of each vector"
+    )
+    encoding: Literal["float", "base64"] = Field(
+        default="float", description='"float" or "base64" (little-endian float32)'
+    )
+    pooling: str | None = Field(
+        default=None,
+        description="cls, mean, max, mean_max or none (a vector for each token); the model's own "
+        "if left out",
+    )
+    layers: Annotated[list[int], Field(min_length=1)] | None = Field(
+        default=None, description="a list of layers to join: 1 is the first, -1 the last"
     )
 
 
@@ -83,6 +100,6 @@ def _explain(kind: type[Body], problem: str, loc: tuple[int | str, ...], message
         return "the body must be a JSON object"
     field = str(loc[0])
     if problem == "extra_forbidden":
-        return f'unknown field "{field}"; this route takes {", ".join(kind.model_fields)}'
+        return f'unknown field "{field[:100]}"; this route takes {", ".join(kind.model_fields)}'
     verb = "is missing: it must be" if problem == "missing" else "must be"
     return f'"{field}" {verb} {kind.model_fields[field].description}'

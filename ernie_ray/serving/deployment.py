@@ -1,51 +1,75 @@
-"""The Ray Serve deployment: models load in the replica that answers HTTP itself.
+"""The Ray Serve deployments: the ingress, and one for each model that stands on its own.
 
-Inference runs in the ingress deployment, so that a request takes one hop: HAProxy to replica. A
-replica takes traffic only after every model's digests and golden texts were checked.
+The hot model runs in the ingress deployment, so that its requests take one hop: HAProxy to replica.
+A replica takes traffic only after every model's digests and golden texts were checked.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import serve
+from ray.serve.handle import DeploymentHandle
 
 from ernie_ray.environment import missing_serve_switches
-from ernie_ray.inference.text_model import TextModel
-from ernie_ray.serving.app import TextService
+from ernie_ray.errors import ErnieRayError
+from ernie_ray.modeldir.folder import read_manifest
+from ernie_ray.serving.api_keys import ApiKeys
+from ernie_ray.serving.app import ServiceOptions, TextService
 from ernie_ray.serving.args import ModelArgs, ServiceArgs
+from ernie_ray.serving.ask import Ask, Result, Runner
 from ernie_ray.serving.catalog import Catalog
+from ernie_ray.serving.cors import Cors
+from ernie_ray.serving.grpc_dialect import GrpcMethods
+from ernie_ray.serving.loading import exposed_nodes, load_runner
+from ernie_ray.serving.local_runner import LocalRunner
+from ernie_ray.serving.meters import Meters
+from ernie_ray.serving.ray_meters import RayMeters
+from ernie_ray.serving.remote_runner import RemoteRunner
+from ernie_ray.serving.request_log import RequestLog
 from ernie_ray.serving.served_model import ServedModel
+from ernie_ray.serving.work_report import WorkReport
 
 logger = logging.getLogger("ray.serve")
 
-# What a Serve YAML that names this deployment may override.
+# What a Serve YAML that names these deployments may override.
 DEPLOYMENT = "TextModels"
 _DEFAULTS = {
-    "name": DEPLOYMENT,
     # Our own queue refuses by tokens; Serve must not hold requests back before it (by default 5).
     "max_ongoing_requests": 10_000,
     "graceful_shutdown_timeout_s": 35,
+    "health_check_period_s": 5,
     "max_constructor_retry_count": 2,  # a damaged model stays damaged; the default is 20
     "ray_actor_options": {"num_cpus": 1},
 }
 
 
-class TextModelReplica:
-    """One replica: every model of the service, each with its own queue."""
+def deployment_name(model: ModelArgs) -> str:
+    """Name of the deployment of a model that stands on its own."""
+    return f"Model-{model.name}"
 
-    def __init__(self, args: ServiceArgs) -> None:
+
+class TextModelReplica(GrpcMethods):
+    """One ingress replica: HTTP and gRPC, the models that live in it, and the way to the others."""
+
+    def __init__(self, args: ServiceArgs, handles: dict[str, DeploymentHandle[Any]]) -> None:
         """Remember what to load; Serve asks for the application next.
 
         Args:
             args: Models and limits.
+            handles: Deployments of the models that stand on their own, by name.
         """
         self._args = args
-        self._service: TextService | None = None
+        self._handles = handles
+        self._meters = Meters()
+        self._exporter = RayMeters(self._meters)
+        self._work = WorkReport(())
+        self.service: TextService | None = None
+        super().__init__(lambda: self.service)
 
     async def __serve_build_asgi_app__(self) -> TextService:
         """Load the models; the replica takes requests only after this.
@@ -54,57 +78,116 @@ class TextModelReplica:
             ModelDirError: A model directory is damaged or fails its parity check.
         """
         _warn_of_missing_switches()
-        num_cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
-        models = [
-            ServedModel(
-                await asyncio.to_thread(load_model, model, max(1, int(num_cpus))),
-                name=model.name,
-                limits=self._args.limits,
-                batching=model.batching,
+        served = []
+        for model in self._args.models:
+            manifest = read_manifest(Path(model.dir))
+            served.append(
+                ServedModel(
+                    await self._runner(model),
+                    name=model.name,
+                    limits=self._args.limits,
+                    layers=exposed_nodes(manifest, model),
+                )
             )
-            for model in self._args.models
-        ]
-        self._service = TextService(Catalog(models), self._args.limits)
-        return self._service
+        options = ServiceOptions(
+            self._args.limits,
+            ApiKeys.from_args(self._args.security),
+            Cors(self._args.security.cors_origins),
+            RequestLog(self._args.log_requests),
+            self._meters,
+            sends_request_id=False,
+        )
+        self.service = TextService(Catalog(served), options)
+        self._work = WorkReport(
+            one.runner.batcher for one in served if isinstance(one.runner, LocalRunner)
+        )
+        self._exporter.start()
+        return self.service
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Serve how much work waits here and how busy the engines are."""
+        return self._work.take()
 
     async def check_health(self) -> None:
-        """Run a real forward through every model; Serve replaces the replica if one raises."""
-        if self._service is not None:
-            await self._service.check_models()
+        """Run a real forward through every model here; Serve replaces the replica if one raises."""
+        if self.service is not None:
+            await self.service.check_models()
 
     async def __del__(self) -> None:
         """Finish what is inside before the replica goes."""
-        if self._service is not None:
-            await self._service.close()
+        if self.service is not None:
+            await self.service.close()
+            self._exporter.stop()
+
+    async def _runner(self, model: ModelArgs) -> Runner:
+        handle = self._handles.get(model.name or "")
+        if handle is None:
+            return await load_runner(model, _num_cpus(), self._meters)
+        manifest = read_manifest(Path(model.dir))
+        return RemoteRunner(handle, manifest, model.batching.max_queue_tokens)
 
 
-def load_model(args: ModelArgs, num_cpus: int) -> TextModel:
-    """Open a model directory, verify it and start its engine.
+class ModelReplica:
+    """One replica of a model that stands on its own."""
 
-    Args:
-        args: What to load.
-        num_cpus: CPUs of the replica; the engine's threads unless ``args`` says otherwise.
-    """
-    # Engines are heavy to import; the controller, which imports this module too, needs none.
-    from ernie_ray.inference.predictor import Predictor
+    # Serve awaits it; a type checker knows only plain constructors.
+    async def __init__(self, args: ModelArgs) -> None:  # type: ignore[misc]
+        """Load the model; Serve waits for it.
 
-    return Predictor.from_dir(
-        args.dir,
-        engine=args.engine,
-        precision=args.precision,
-        num_threads=args.num_threads or num_cpus,
-    )
+        Args:
+            args: What to load.
+
+        Raises:
+            ModelDirError: The model directory is damaged or fails its parity check.
+        """
+        meters = Meters()
+        self._exporter = RayMeters(meters)
+        self._runner = await load_runner(args, _num_cpus(), meters)
+        self._work = WorkReport([self._runner.batcher])
+        self._exporter.start()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Serve how much work waits here and how busy the engine is."""
+        return self._work.take()
+
+    async def infer(self, ask: Ask) -> Result | ErnieRayError:
+        """Answer an ask. Our own errors are returned, since raised ones cross as another type."""
+        try:
+            return await self._runner.run(ask)
+        except ErnieRayError as error:
+            return error
+
+    async def check_health(self) -> None:
+        """Run a real forward; Serve replaces the replica if it raises."""
+        await self._runner.check()
+
+    async def __del__(self) -> None:
+        """Finish what is inside before the replica goes."""
+        await self._runner.close()
+        self._exporter.stop()
 
 
 def build_app(args: ServiceArgs, **options: Any) -> serve.Application:
-    """Bind the deployment to its arguments.
+    """Bind the deployments to their arguments.
 
     Args:
         args: Models and limits.
-        **options: Options of ``serve.deployment`` that replace the defaults here.
+        **options: Options of ``serve.deployment`` for the ingress that replace the defaults here.
     """
-    settings: dict[str, Any] = {**_DEFAULTS, **options}
-    return serve.deployment(**settings)(serve.ingress()(TextModelReplica)).bind(args)
+    models = {
+        model.name: serve.deployment(**_DEFAULTS, name=deployment_name(model))(ModelReplica).bind(
+            model
+        )
+        for i, model in enumerate(args.models)
+        if args.is_own(i)
+    }
+    settings: dict[str, Any] = {**_DEFAULTS, "name": DEPLOYMENT, **options}
+    return serve.deployment(**settings)(serve.ingress()(TextModelReplica)).bind(args, models)
+
+
+def _num_cpus() -> int:
+    # GPU replicas may ask for a fraction of a CPU.
+    return int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
 
 
 def _warn_of_missing_switches() -> None:

@@ -6,14 +6,13 @@ no errors of single texts: if one fails, the request fails.
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
+from ernie_ray.serving.ask import Ask, Call
 from ernie_ray.serving.bodies import EmbeddingsBody, parse_body
 from ernie_ray.serving.catalog import Catalog
-from ernie_ray.serving.own_routes import stage_times
-from ernie_ray.serving.reply import Problem, Reply, json_reply
-from ernie_ray.serving.served_model import Result, ServedModel
+from ernie_ray.serving.reply import Problem, Reply, answer_reply
+from ernie_ray.serving.vectors import encode
 
 
 def openai_shape(problem: Problem) -> dict[str, Any]:
@@ -35,19 +34,15 @@ class OpenAiRoutes:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    async def embeddings(self, body: bytes) -> Reply:
+    async def embeddings(self, body: bytes, call: Call) -> Reply:
         """POST /v1/embeddings."""
-        ask = parse_body(EmbeddingsBody, body)
-        model = self._catalog.pick(ask.model)
-        result = await _run(model, ask)
-        for error in result.answers.errors.values():
+        wanted = parse_body(EmbeddingsBody, body)
+        model = self._catalog.pick(wanted.model)
+        result = await model.run(_ask(wanted, call), call)
+        for error in result.errors.values():
             raise error
-        vectors = model.vectors(result, dimensions=ask.dimensions)
-        if ask.encoding_format == "base64":
-            little_endian = vectors.astype("<f4", copy=False)
-            encoded: Any = [base64.b64encode(row.tobytes()).decode() for row in little_endian]
-        else:
-            encoded = vectors
+        vectors = model.vectors(result, dimensions=wanted.dimensions)
+        encoded = encode(vectors, as_base64=wanted.encoding_format == "base64")
         content = {
             "object": "list",
             "data": [
@@ -55,18 +50,17 @@ class OpenAiRoutes:
                 for i, embedding in enumerate(encoded)
             ],
             "model": model.name,
-            "fingerprint": model.fingerprint,
+            "fingerprint": result.fingerprint,
             "usage": {"prompt_tokens": result.num_tokens, "total_tokens": result.num_tokens},
         }
-        return json_reply(content, stage_times(result))
+        return answer_reply(content, model.name, result)
 
 
-async def _run(model: ServedModel, ask: EmbeddingsBody) -> Result:
-    value = ask.input
+def _ask(wanted: EmbeddingsBody, call: Call) -> Ask:
+    value: Any = wanted.input
     if isinstance(value, str):
-        return await model.run_texts([value], truncate=ask.truncate)
+        return Ask([value], (), wanted.truncate, None, call.lane)
     if isinstance(value[0], str):
-        return await model.run_texts(value, truncate=ask.truncate)
-    if isinstance(value[0], int):
-        return await model.run_token_ids([value])
-    return await model.run_token_ids(value)
+        return Ask(value, (), wanted.truncate, None, call.lane)
+    rows = [value] if isinstance(value[0], int) else value
+    return Ask((), rows, wanted.truncate, None, call.lane)

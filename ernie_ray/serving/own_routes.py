@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ernie_ray.errors import MalformedRequestError
+from ernie_ray.serving.ask import Ask, Call, Result
 from ernie_ray.serving.bodies import ScoresBody, VectorsBody, parse_body
 from ernie_ray.serving.catalog import Catalog
-from ernie_ray.serving.reply import Header, Reply, json_reply, problem_of
-from ernie_ray.serving.served_model import Result, ServedModel
-from ernie_ray.text.tokenizer import Text
+from ernie_ray.serving.reply import Reply, answer_reply, problem_of
+from ernie_ray.serving.served_model import ServedModel
+from ernie_ray.serving.vectors import encode
 
 
 class OwnRoutes:
@@ -21,76 +23,62 @@ class OwnRoutes:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    async def vectors(self, body: bytes) -> Reply:
+    async def vectors(self, body: bytes, call: Call) -> Reply:
         """POST /v1/vectors."""
-        ask = parse_body(VectorsBody, body)
-        model = self._catalog.pick(ask.model)
-        result = await _run(model, ask)
-        return _reply(model, result, {"vectors": _vectors(model, result, ask)})
+        wanted = parse_body(VectorsBody, body)
+        model = self._catalog.pick(wanted.model)
+        result = await model.run(_vectors_ask(model, wanted, call), call)
+        return _reply(model, result, _vectors(model, result, wanted))
 
-    async def scores(self, body: bytes) -> Reply:
+    async def scores(self, body: bytes, call: Call) -> Reply:
         """POST /v1/scores."""
-        ask = parse_body(ScoresBody, body)
-        model = self._catalog.pick(ask.model)
+        wanted = parse_body(ScoresBody, body)
+        model = self._catalog.pick(wanted.model)
         model.require_head()
-        result = await _run(model, ask)
+        result = await model.run(_ask(wanted, call), call)
         return _reply(model, result, {"scores": model.scores(result)})
 
-    async def infer(self, body: bytes) -> Reply:
+    async def infer(self, body: bytes, call: Call) -> Reply:
         """POST /v1/infer: vectors and scores from one forward."""
-        ask = parse_body(VectorsBody, body)
-        model = self._catalog.pick(ask.model)
+        wanted = parse_body(VectorsBody, body)
+        model = self._catalog.pick(wanted.model)
         model.require_head()
-        result = await _run(model, ask)
-        content = {"vectors": _vectors(model, result, ask), "scores": model.scores(result)}
+        result = await model.run(_vectors_ask(model, wanted, call), call)
+        content = {**_vectors(model, result, wanted), "scores": model.scores(result)}
         return _reply(model, result, content)
 
 
-def stage_times(result: Result) -> list[Header]:
-    """Milliseconds of each stage as reply headers."""
-    answers = result.answers
-    return [
-        (b"x-tokenize-ms", b"%.2f" % (result.tokenize_s * 1e3)),
-        (b"x-queue-ms", b"%.2f" % (answers.queue_s * 1e3)),
-        (b"x-forward-ms", b"%.2f" % (answers.forward_s * 1e3)),
-    ]
+def _vectors_ask(model: ServedModel, wanted: VectorsBody, call: Call) -> Ask:
+    choice = None
+    if wanted.pooling is not None or wanted.layers is not None:
+        choice = model.choose(wanted.pooling, wanted.layers)
+    return _ask(wanted, call, choice)
 
 
-def raise_if_all_failed(result: Result) -> None:
-    """Raise the first text's InferenceError if no text was answered."""
-    errors = result.answers.errors
-    if len(errors) == len(result.answers.vectors):
-        raise errors[0]
+def _ask(wanted: ScoresBody, call: Call, choice: Any = None) -> Ask:
+    if (wanted.texts is None) == (wanted.token_ids is None):
+        raise MalformedRequestError('send either "texts" or "token_ids"')
+    texts = [wanted.texts] if isinstance(wanted.texts, str) else wanted.texts or ()
+    return Ask(texts, wanted.token_ids or (), wanted.truncate, choice, call.lane)
 
 
-async def _run(model: ServedModel, ask: ScoresBody) -> Result:
-    texts: list[Text] = [ask.texts] if isinstance(ask.texts, str) else list(ask.texts)
-    result = await model.run_texts(texts, truncate=ask.truncate)
-    raise_if_all_failed(result)
-    return result
-
-
-def _vectors(model: ServedModel, result: Result, ask: VectorsBody) -> Any:
-    vectors = model.vectors(result, normalize=ask.normalize)
-    errors = result.answers.errors
-    if not errors:
-        return vectors
-    return [None if i in errors else vector for i, vector in enumerate(vectors)]
+def _vectors(model: ServedModel, result: Result, wanted: VectorsBody) -> dict[str, Any]:
+    vectors = model.vectors(result, normalize=wanted.normalize, dimensions=wanted.dimensions)
+    encoded = encode(vectors, as_base64=wanted.encoding == "base64", failed=sorted(result.errors))
+    return {"dimensions": vectors[0].shape[-1], "vectors": encoded}
 
 
 def _reply(model: ServedModel, result: Result, content: dict[str, Any]) -> Reply:
     errors = []
-    for i, error in sorted(result.answers.errors.items()):
+    for i, error in sorted(result.errors.items()):
         problem = problem_of(error)
         errors.append({"index": i, "type": problem.type, "message": problem.message})
-    return json_reply(
-        {
-            "model": model.name,
-            "fingerprint": model.fingerprint,
-            **content,
-            "errors": errors,
-            "truncated": result.truncated,
-            "usage": {"num_tokens": result.num_tokens},
-        },
-        stage_times(result),
-    )
+    whole = {
+        "model": model.name,
+        "fingerprint": result.fingerprint,
+        **content,
+        "errors": errors,
+        "truncated": result.truncated,
+        "usage": {"num_tokens": result.num_tokens},
+    }
+    return answer_reply(whole, model.name, result)

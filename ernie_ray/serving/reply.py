@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,16 +15,21 @@ from typing import Any
 import orjson
 
 from ernie_ray.errors import (
+    DeadlineError,
     EmptyTextError,
     ErnieRayError,
     InferenceError,
     MalformedRequestError,
     OverloadedError,
     RequestTooLargeError,
+    SlowRequestError,
     TextTooLongError,
+    UnauthorizedError,
+    UnavailableError,
     UnknownModelError,
     UnsupportedTaskError,
 )
+from ernie_ray.serving.ask import Result
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +39,25 @@ JSON_TYPE: Header = (b"content-type", b"application/json")
 
 @dataclass(frozen=True)
 class Reply:
-    """One HTTP reply; the length header is added when it is sent."""
+    """One HTTP reply; length, times and request id are added when it is sent.
+
+    Attributes:
+        status: HTTP status.
+        body: Content.
+        headers: What the route says of it.
+        reason: The error's type; empty if there is none.
+        model: Name of the model that answered.
+        result: What it gave; None where no model ran.
+        serialise_s: Seconds spent on writing the body.
+    """
 
     status: int
     body: bytes
     headers: Sequence[Header] = (JSON_TYPE,)
+    reason: str = ""
+    model: str = ""
+    result: Result | None = None
+    serialise_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,11 +76,15 @@ ErrorShape = Callable[[Problem], dict[str, Any]]
 STATUS: dict[type[Exception], tuple[int, str]] = {
     MalformedRequestError: (400, "malformed_request"),
     EmptyTextError: (400, "empty_text"),
+    UnauthorizedError: (401, "unauthorized"),
     UnknownModelError: (404, "unknown_model"),
+    SlowRequestError: (408, "slow_request"),
     TextTooLongError: (413, "text_too_long"),
     RequestTooLargeError: (413, "request_too_large"),
     UnsupportedTaskError: (422, "unsupported_task"),
     OverloadedError: (429, "overloaded"),
+    UnavailableError: (503, "unavailable"),
+    DeadlineError: (504, "deadline_exceeded"),
     InferenceError: (500, "inference_failed"),
     ErnieRayError: (500, "internal_error"),
 }
@@ -84,17 +108,29 @@ def own_shape(problem: Problem) -> dict[str, Any]:
 
 def json_reply(content: Any, headers: Sequence[Header] = (), status: int = 200) -> Reply:
     """Serialise a reply; numpy arrays become lists."""
-    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Reply(status, body, (JSON_TYPE, *headers))
+    return Reply(status, _dumps(content), (JSON_TYPE, *headers))
+
+
+def answer_reply(content: Any, model: str, result: Result) -> Reply:
+    """Serialise what a model answered."""
+    started_s = time.monotonic()
+    body = _dumps(content)
+    return Reply(200, body, model=model, result=result, serialise_s=time.monotonic() - started_s)
 
 
 def problem_reply(
     problem: Problem, shape: ErrorShape = own_shape, headers: Sequence[Header] = ()
 ) -> Reply:
     """The reply for an error, with Retry-After where trying again makes sense."""
-    retry: list[Header] = []
+    more = list(headers)
     if problem.retry_after_s is not None:
         # Whole seconds by the standard; the second header is read by the openai client first.
-        retry.append((b"retry-after", b"%d" % math.ceil(problem.retry_after_s)))
-        retry.append((b"retry-after-ms", b"%d" % math.ceil(problem.retry_after_s * 1000)))
-    return json_reply(shape(problem), (*headers, *retry), problem.status)
+        more.append((b"retry-after", b"%d" % math.ceil(problem.retry_after_s)))
+        more.append((b"retry-after-ms", b"%d" % math.ceil(problem.retry_after_s * 1000)))
+    if problem.status == 401:
+        more.append((b"www-authenticate", b"Bearer"))
+    return Reply(problem.status, _dumps(shape(problem)), (JSON_TYPE, *more), problem.type)
+
+
+def _dumps(content: Any) -> bytes:
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,162 +1,145 @@
 """One served model: texts in, answers out, with every limit checked before the work it bounds.
 
-The core under all dialects: knows neither HTTP, JSON nor any route.
+The core under all dialects: knows neither HTTP, JSON nor any route, and not where the model runs.
 
 Dimension key: N texts, H numbers per vector, C task outputs.
 """
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ernie_ray.errors import (
+    DeadlineError,
     EmptyTextError,
+    ErnieRayError,
     InferenceError,
     MalformedRequestError,
     RequestTooLargeError,
     TextTooLongError,
     UnsupportedTaskError,
 )
-from ernie_ray.inference.batcher import Answers, Batcher
-from ernie_ray.inference.grouping import BatchLimits
-from ernie_ray.inference.text_answers import answers_of_texts
-from ernie_ray.inference.text_model import TextModel
+from ernie_ray.inference.layer_pooling import POOLINGS, VectorChoice
+from ernie_ray.modeldir import Manifest
 from ernie_ray.serving.args import RequestLimits
-from ernie_ray.text.features import TokenIds, rows_of_texts
+from ernie_ray.serving.ask import Ask, Call, Result, Runner
+from ernie_ray.serving.scatter import scatter
+from ernie_ray.serving.vectors import Vectors, finish
+from ernie_ray.tasks import family_of
 from ernie_ray.text.tokenizer import Text
 
 
-@dataclass(frozen=True)
-class Result:
-    """The answers to one request and what they cost.
-
-    Attributes:
-        answers: Raw vectors and logits, and the errors of single texts.
-        num_tokens: Tokens of all texts, special tokens included.
-        truncated: Positions of texts that were cut to the model's limit.
-        tokenize_s: Seconds spent on cutting texts into tokens.
-        rows: What the logits are of: the texts cut into tokens, long ones perhaps into several.
-    """
-
-    answers: Answers
-    num_tokens: int
-    truncated: list[int]
-    tokenize_s: float
-    rows: Sequence[TokenIds] = ()
-
-
 class ServedModel:
-    """A model under its name, with its own queue."""
+    """A model under its name."""
 
     def __init__(
         self,
-        model: TextModel,
+        runner: Runner,
         *,
         name: str | None = None,
         limits: RequestLimits | None = None,
-        batching: BatchLimits | None = None,
+        layers: Sequence[str] = (),
     ) -> None:
-        """Wrap a loaded model.
+        """Wrap a runner.
 
         Args:
-            model: Loaded and verified.
+            runner: Answers for the model.
             name: Name in requests; the manifest's by default.
             limits: Bounds of one request.
-            batching: Bounds of the queue.
+            layers: Names of the layers whose token states the engine exposes.
         """
-        self.model = model
-        self.name = name or model.manifest.name
-        self.fingerprint = model.fingerprint
+        self.runner = runner
+        self.manifest = runner.manifest
+        self.name = name or self.manifest.name
         self.limits = limits or RequestLimits()
-        self.batcher = Batcher(model, batching)
-        self._max_tokens = model.manifest.input.max_tokens
+        self._exposed = tuple(layers)
+        self._family = family_of(self.manifest.task)
 
-    async def run_texts(self, texts: Sequence[Text], *, truncate: bool = False) -> Result:
-        """Answer texts or pairs.
+    async def run(self, ask: Ask, call: Call) -> Result:
+        """Answer texts, pairs or token ids.
 
-        Args:
-            texts: At least one.
-            truncate: Cut texts that are too long instead of refusing them.
-
-        Raises:
-            RequestError: The texts are too many, empty or too long.
-            OverloadedError: The queue is full.
-        """
-        self._check_count(len(texts))
-        texts = [self._checked(i, text, truncate) for i, text in enumerate(texts)]
-        started_s = time.monotonic()
-        rows = await self.batcher.tokenize(texts)
-        tokenize_s = time.monotonic() - started_s
-        groups = rows_of_texts(rows)
-        truncated = [i for i, g in enumerate(groups) if any(rows[k].is_truncated for k in g)]
-        if truncated and not truncate:
-            raise TextTooLongError(
-                f"text {truncated[0]} has more than {self._max_tokens} tokens; "
-                'shorten it or send "truncate": true'
-            )
-        answers = answers_of_texts(await self.batcher.infer(rows), rows)
-        return Result(answers, sum(len(row) for row in rows), truncated, tokenize_s, rows)
-
-    async def run_token_ids(self, token_ids: Sequence[Sequence[int]]) -> Result:
-        """Answer texts that the client cut itself.
-
-        Args:
-            token_ids: Ids of this model's own vocabulary, special tokens included.
+        A text that is empty, too long or that fails in the engine is an error of that text; if all
+        texts fail, the first error is raised.
 
         Raises:
-            RequestError: They are too many, empty, too long, or not in the vocabulary.
+            RequestError: The request as a whole is wrong.
             OverloadedError: The queue is full.
+            DeadlineError: The time was over first.
         """
-        self._check_count(len(token_ids))
-        vocab_size = self.model.manifest.network.vocab_size
-        for i, ids in enumerate(token_ids):
-            if not ids:
-                raise EmptyTextError(f"text {i} has no tokens; send at least one")
-            if len(ids) > self._max_tokens:
-                raise TextTooLongError(
-                    f"text {i} has {len(ids)} tokens; the model takes {self._max_tokens}"
-                )
-            if min(ids) < 0 or max(ids) >= vocab_size:
-                raise MalformedRequestError(
-                    f"text {i} has token ids outside of this model's vocabulary "
-                    f"(0 to {vocab_size - 1}); send the text itself"
-                )
-        rows = [TokenIds(ids, [0] * len(ids)) for ids in token_ids]
-        answers = await self.batcher.infer(rows)
-        return Result(answers, sum(map(len, token_ids)), [], 0.0)
+        num_texts = len(ask.texts) or len(ask.token_ids)
+        self._check_count(num_texts)
+        ask, refused = self._checked_ids(ask) if ask.token_ids else self._checked_texts(ask)
+        if len(refused) == num_texts:
+            raise refused[0]
+        try:
+            async with asyncio.timeout(call.timeout_s):
+                result = await self.runner.run(ask)
+        except TimeoutError:
+            raise DeadlineError(
+                f"no answer within {call.timeout_s * 1e3:.0f} ms; send less, or allow more with "
+                f"x-request-timeout-ms (at most {self.limits.max_timeout_ms})"
+            ) from None
+        if refused:
+            result = scatter(result, refused, num_texts)
+        if len(result.errors) == num_texts:
+            raise result.errors[0]
+        return result
+
+    def choose(self, pooling: str | None, layers: Sequence[int] | None) -> VectorChoice | None:
+        """Turn a request's pooling and layers into a choice; None: the model's own vector.
+
+        Args:
+            pooling: One of ``POOLINGS``, or the model's own.
+            layers: 1 is the first layer's output, -1 the last one's.
+
+        Raises:
+            MalformedRequestError: No such pooling or layer.
+            UnsupportedTaskError: The service does not expose the layer.
+        """
+        own = self.manifest.vector.pooling
+        if layers is None and pooling in (None, own):
+            return None
+        if pooling is None and own in POOLINGS:
+            pooling = str(own)
+        if pooling not in POOLINGS:
+            raise MalformedRequestError(f'"pooling" must be one of {", ".join(POOLINGS)}, {own}')
+        layers = [-1] if layers is None else layers
+        if len(layers) > self.limits.max_layers:
+            raise MalformedRequestError(f'"layers": send at most {self.limits.max_layers}')
+        nodes = tuple(self._node(layer) for layer in layers)
+        if len(set(nodes)) < len(nodes):
+            raise MalformedRequestError('"layers" must name each layer once')
+        return VectorChoice(pooling, nodes)
 
     def vectors(
         self, result: Result, *, normalize: bool | None = None, dimensions: int | None = None
-    ) -> NDArray[np.float32]:
+    ) -> Vectors:
         """Vectors of a result, cut and scaled as asked.
 
         Args:
-            result: Gives [N, H].
+            result: Gives [N, H], or N arrays [tokens, H].
             normalize: Scale each to length 1; by default as the manifest says.
             dimensions: Keep the first so many numbers, then scale.
 
-        Returns:
-            float32 [N, dimensions]; the rows of failed texts are zero.
-
         Raises:
-            MalformedRequestError: More dimensions than the model has.
+            MalformedRequestError: More dimensions than the vectors have.
+            RequestTooLargeError: The reply would be larger than the limit.
         """
-        vectors = result.answers.vectors
-        if dimensions is not None:
-            size = self.model.manifest.vector.size
-            if not 0 < dimensions <= size:
-                raise MalformedRequestError(f"dimensions={dimensions}: choose 1 to {size}")
-            vectors = vectors[:, :dimensions]
-        if self.model.manifest.vector.normalize if normalize is None else normalize:
-            length = np.sqrt(np.einsum("nh,nh->n", vectors, vectors))[:, None]
-            vectors = vectors / np.maximum(length, np.finfo(np.float32).tiny)
-        return np.ascontiguousarray(vectors)
+        size = result.vectors[0].shape[-1]
+        if dimensions is not None and not 0 < dimensions <= size:
+            raise MalformedRequestError(f"dimensions={dimensions}: choose 1 to {size}")
+        num_numbers = sum(one.size for one in result.vectors)
+        if num_numbers > self.limits.max_reply_numbers:
+            raise RequestTooLargeError(
+                f"the reply would hold {num_numbers} numbers, at most "
+                f"{self.limits.max_reply_numbers} are sent; ask for fewer texts or layers"
+            )
+        own = self.manifest.vector.normalize
+        return finish(
+            result.vectors, normalize=own if normalize is None else normalize, dimensions=dimensions
+        )
 
     def scores(self, result: Result) -> list[dict[str, Any] | None]:
         """Task results, None for failed texts.
@@ -165,31 +148,34 @@ class ServedModel:
             UnsupportedTaskError: The model has no head.
         """
         self.require_head()
-        logits = result.answers.logits
-        if logits is None:
+        if result.logits is None:
             raise InferenceError("the model gave no logits although its task has outputs")
-        scores: list[dict[str, Any] | None] = list(self.model.decode(logits, result.rows))
-        for i in result.answers.errors:
+        scores: list[dict[str, Any] | None] = list(self._family.decode(result.logits, result.rows))
+        for i in result.errors:
             scores[i] = None
         return scores
 
     def require_head(self) -> None:
         """Raise UnsupportedTaskError if the model gives vectors only."""
-        if not self.model.manifest.task.num_outputs:
+        if not self.manifest.task.num_outputs:
             raise UnsupportedTaskError(
                 f'model "{self.name}" has no head and gives vectors only; use /v1/vectors'
             )
 
     def describe(self) -> dict[str, Any]:
         """What /v1/models tells: task, labels, limits, lineage."""
-        manifest = self.model.manifest
+        manifest = self.manifest
         return {
-            "fingerprint": self.fingerprint,
+            "fingerprint": manifest.fingerprint,
             "task": manifest.task.model_dump(mode="json"),
-            "vector": manifest.vector.model_dump(mode="json"),
+            "vector": {
+                **manifest.vector.model_dump(mode="json"),
+                "num_layers": len(manifest.layer_nodes),
+                "layers": [manifest.layer_nodes.index(node) + 1 for node in self._exposed],
+            },
             "limits": {
-                "max_tokens": self._max_tokens,
-                "max_queue_tokens": self.batcher.limits.max_queue_tokens,
+                "max_tokens": manifest.input.max_tokens,
+                "max_queue_tokens": self.runner.max_queue_tokens,
                 **self.limits.model_dump(),
             },
             # Not the recipe: it may name paths of the machine that trained the model.
@@ -197,11 +183,36 @@ class ServedModel:
             "metrics": manifest.metrics,
         }
 
+    def _node(self, layer: int) -> str:
+        node = layer_node(self.manifest, layer)
+        if node is None:
+            raise MalformedRequestError(
+                f"layer {layer}: choose 1 to {len(self.manifest.layer_nodes)}, or -1 for the last"
+            )
+        if node not in self._exposed:
+            shown = [str(self.manifest.layer_nodes.index(one) + 1) for one in self._exposed]
+            raise UnsupportedTaskError(
+                f'layer {layer} of "{self.name}" is not exposed (exposed: '
+                f"{', '.join(shown) or 'none'}); the service must be started with it under "
+                "models[].layers"
+            )
+        return node
+
     def _check_count(self, num_texts: int) -> None:
         if num_texts > self.limits.max_texts:
             raise RequestTooLargeError(
                 f"{num_texts} texts in one request; send at most {self.limits.max_texts}"
             )
+
+    def _checked_texts(self, ask: Ask) -> tuple[Ask, dict[int, ErnieRayError]]:
+        texts: list[Text] = []
+        refused: dict[int, ErnieRayError] = {}
+        for i, text in enumerate(ask.texts):
+            try:
+                texts.append(self._checked(i, text, ask.truncate))
+            except ErnieRayError as error:
+                refused[i] = error
+        return Ask(texts, (), ask.truncate, ask.choice, ask.lane), refused
 
     def _checked(self, index: int, text: Text, truncate: bool) -> Text:
         if not isinstance(text, str):
@@ -218,3 +229,36 @@ class ServedModel:
         if not text or text.isspace():
             raise EmptyTextError(f"text {index} is empty; send at least one visible character")
         return text
+
+    def _checked_ids(self, ask: Ask) -> tuple[Ask, dict[int, ErnieRayError]]:
+        max_tokens = self.manifest.input.max_tokens
+        vocab_size = self.manifest.network.vocab_size
+        for i, ids in enumerate(ask.token_ids):
+            if not ids:
+                raise EmptyTextError(f"text {i} has no tokens; send at least one")
+            if len(ids) > max_tokens:
+                raise TextTooLongError(
+                    f"text {i} has {len(ids)} tokens; the model takes {max_tokens}"
+                )
+            if min(ids) < 0 or max(ids) >= vocab_size:
+                raise MalformedRequestError(
+                    f"text {i} has token ids outside of this model's vocabulary "
+                    f"(0 to {vocab_size - 1}); send the text itself"
+                )
+        return ask, {}
+
+
+def layer_node(manifest: Manifest, layer: int) -> str | None:
+    """Name of a layer's output in the graphs.
+
+    Args:
+        manifest: Lists the layers.
+        layer: 1 for the first layer, -1 for the last.
+
+    Returns:
+        Its name; None if the model has no such layer.
+    """
+    names = manifest.layer_nodes
+    if not 1 <= abs(layer) <= len(names):
+        return None
+    return names[layer - 1 if layer > 0 else layer]

@@ -50,6 +50,7 @@ def cache_schema(
     digest: str,
     labels: Sequence[str],
     label_width: int,
+    teacher_width: int = 0,
     *,
     has_windows: bool = False,
     has_infos: bool = False,
@@ -60,13 +61,15 @@ def cache_schema(
         digest: Key of the cache.
         labels: Label names in the order of their encoding.
         label_width: Numbers per row that encode the label, or ``PER_TOKEN``; 0: no label column.
+        teacher_width: Logits per row that a teacher gave; 0: no such column.
         has_windows: A row may be cut into several windows, one line each; column ``window`` counts
             them from 0.
         has_infos: There is a column ``info`` with what metrics need beside the label.
 
     Returns:
         One line per row: ``file`` (position among the input files) and ``row`` (position in that
-        file, bad rows counted) say where it came from.
+        file, bad rows counted) say where it came from. A row without label or teacher logits has
+        NaN there; ``copy`` is 0 for a row as it was given.
     """
     columns = [
         ("file", pa.int32()),
@@ -81,6 +84,9 @@ def cache_schema(
         columns.append(("label", pa.list_(pa.float32(), label_width)))
     if has_infos:
         columns.append(("info", pa.string()))
+    if teacher_width:
+        columns.append(("teacher_logits", pa.list_(pa.float32(), teacher_width)))
+        columns.append(("copy", pa.int32()))
     return pa.schema(
         columns, metadata={"digest": digest, "labels": json.dumps(list(labels), ensure_ascii=False)}
     )
@@ -165,10 +171,30 @@ class FeatureCache:
         """
         if self._parts and self._parts[0].label_offsets is not None:
             return self._token_labels(indices)
-        width = self._parts[0].labels.shape[1] if self._parts else 0
+        return self._gather(indices, "labels")
+
+    def teacher_logits(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read what the teacher gave for some rows.
+
+        Args:
+            indices: Positions from 0, in any order.
+
+        Returns:
+            float32 [len(indices), outputs]; NaN for a row that no teacher has seen; the width is 0
+            if the cache has none at all.
+        """
+        return self._gather(indices, "teacher_logits")
+
+    @property
+    def copies(self) -> NDArray[np.int32]:
+        """Number of the augmented copy, int32 [rows]; 0 for a row as it was given."""
+        return np.concatenate([np.empty(0, np.int32), *(part.copies for part in self._parts)])
+
+    def _gather(self, indices: Sequence[int] | NDArray[np.int64], name: str) -> NDArray[np.float32]:
+        width = getattr(self._parts[0], name).shape[1] if self._parts else 0
         found = np.empty((len(indices), width), dtype=np.float32)
         for position, (part, i) in enumerate(map(self._locate, indices)):
-            found[position] = part.labels[i]
+            found[position] = getattr(part, name)[i]
         return found
 
     def infos(self) -> list[str]:
@@ -202,15 +228,17 @@ class _Part:
         self._is_truncated: Any = batch.column("is_truncated")
         self._infos: Any = batch.column("info") if "info" in batch.schema.names else None
         self.label_offsets: NDArray[np.int32] | None = None
+        self.labels: NDArray[np.float32]
         if "label" in batch.schema.names and pa.types.is_list(batch.schema.field("label").type):
             self.label_offsets = batch.column("label").offsets.to_numpy()
-            self.labels: NDArray[np.float32] = batch.column("label").values.to_numpy()
-        elif "label" in batch.schema.names:
-            width = batch.schema.field("label").type.list_size
-            flat = batch.column("label").flatten().to_numpy()
-            self.labels = flat.reshape(self.num_rows, width)
+            self.labels = batch.column("label").values.to_numpy()
         else:
-            self.labels = np.empty((self.num_rows, 0), dtype=np.float32)
+            self.labels = _fixed_lists(batch, "label")
+        self.teacher_logits = _fixed_lists(batch, "teacher_logits")
+        has_copies = "copy" in batch.schema.names
+        self.copies: NDArray[np.int32] = (
+            batch.column("copy").to_numpy() if has_copies else np.zeros(self.num_rows, np.int32)
+        )
 
     def tokens(self, i: int) -> TokenIds:
         ids = self._input_ids[self.offsets[i] : self.offsets[i + 1]]
@@ -223,3 +251,12 @@ class _Part:
 
     def infos(self) -> list[str]:
         return [""] * self.num_rows if self._infos is None else self._infos.to_pylist()
+
+
+def _fixed_lists(batch: pa.RecordBatch, name: str) -> NDArray[np.float32]:
+    """A column of lists of one length as a view [rows, length]; length 0 if it is not there."""
+    if name not in batch.schema.names:
+        return np.empty((batch.num_rows, 0), dtype=np.float32)
+    width = batch.schema.field(name).type.list_size
+    flat: NDArray[np.float32] = batch.column(name).flatten().to_numpy()
+    return flat.reshape(batch.num_rows, width)

@@ -36,6 +36,7 @@ class CacheWriter:
         file_names: Sequence[str],
         labels: Sequence[str] = (),
         label_width: int = 0,
+        teacher_width: int = 0,
         has_windows: bool = False,
         has_infos: bool = False,
     ) -> None:
@@ -47,11 +48,17 @@ class CacheWriter:
             file_names: Input files; column ``file`` counts them from 0.
             labels: Label names in the order of their encoding.
             label_width: Numbers per row that encode the label; 0: no labels.
+            teacher_width: Logits per row that a teacher gave; 0: none.
             has_windows: Rows come with a column ``window``; see ``cache_schema``.
             has_infos: Rows come with a column ``info``.
         """
         self.schema = cache_schema(
-            digest, labels, label_width, has_windows=has_windows, has_infos=has_infos
+            digest,
+            labels,
+            label_width,
+            teacher_width,
+            has_windows=has_windows,
+            has_infos=has_infos,
         )
         self.num_rows = 0
         self._path = path

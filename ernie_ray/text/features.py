@@ -19,12 +19,12 @@ class TokenIds:
     """One tokenized text (or pair), special tokens included, not padded.
 
     Attributes:
-        input_ids: Vocabulary ids, one per token.
+        input_ids: Vocabulary ids, one per token; a list or an integer array.
         token_type_ids: 0 for the first text, 1 for the second, one per token.
         is_truncated: True if tokens were dropped to keep the limit.
     """
 
-    input_ids: Sequence[int]
+    input_ids: Sequence[int] | NDArray[np.int64]
     token_type_ids: Sequence[int]
     is_truncated: bool = False
 

@@ -51,6 +51,10 @@ class RowSchema:
         high: Largest number allowed.
         query: Column of what rows are ranked by; None: rows stand alone.
         header: Names of the columns in .csv and .tsv files that have no header line.
+        is_label_optional: Rows may lack the label, or have null or an empty text for it.
+        teacher_logits: Column of a teacher's logits, a list of numbers that rows may lack; None:
+            not read.
+        copy: Column with the number of an augmented copy, which rows may lack; None: not read.
     """
 
     text: str = "text"
@@ -63,6 +67,9 @@ class RowSchema:
     high: float = math.inf
     query: str | None = None
     header: tuple[str, ...] = ()
+    is_label_optional: bool = False
+    teacher_logits: str | None = None
+    copy: str | None = None
 
     def __post_init__(self) -> None:
         if self.labels is not None and self.label is None:
@@ -76,8 +83,11 @@ class RowSchema:
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is read."""
-        names = (self.text, self.text_pair, self.label, self.query)
-        return tuple(name for name in names if name is not None)
+        named = (
+            *(self.text, self.text_pair, self.label, self.query),
+            *(self.teacher_logits, self.copy),
+        )
+        return tuple(name for name in named if name is not None)
 
     @property
     def label_kind(self) -> Literal["none", "given", "free"]:
@@ -99,6 +109,8 @@ class Row:
             JSON), else None.
         origin: File and line, ``"reviews.jsonl:12"`` (in parquet, file and row), both from 1.
         query: What rows are ranked by, else None.
+        teacher_logits: What a teacher gave for the row, before temperature; None: none did.
+        copy: 0 for a row as it was given, 1, 2... for its augmented copies.
     """
 
     index: int
@@ -107,6 +119,8 @@ class Row:
     label: str | None
     origin: str
     query: str | None = None
+    teacher_logits: tuple[float, ...] | None = None
+    copy: int = 0
 
 
 @dataclass(frozen=True)
@@ -251,14 +265,50 @@ def _checked(index: int, origin: str, fields: Mapping[str, object], schema: RowS
     if schema.label is not None and schema.holds == "class":
         label = _label_of(fields, schema.label, schema)
     elif schema.label is not None:
-        value = _value_of(fields, schema.label)
-        if schema.holds == "number":
-            label = number_of(value, schema.label, schema.low, schema.high)
-        elif schema.holds == "entities":
-            label = entities_label(value, schema.label, units, text, schema.labels)
-        else:
-            label = answers_label(value, schema.label, pair or text, fields.get("is_impossible"))
-    return Row(index, text, pair, label, origin, query)
+        label = _other_label(fields, schema.label, schema, (units, text, pair))
+    logits = None if schema.teacher_logits is None else fields.get(schema.teacher_logits)
+    copy = 0 if schema.copy is None else fields.get(schema.copy)
+    return Row(
+        index,
+        text,
+        pair,
+        label,
+        origin,
+        query,
+        teacher_logits=None if logits is None else _logits_of(logits, str(schema.teacher_logits)),
+        copy=0 if copy is None else _copy_of(copy, str(schema.copy)),
+    )
+
+
+def _other_label(
+    fields: Mapping[str, object],
+    column: str,
+    schema: RowSchema,
+    texts: tuple[list[str] | None, str, str | None],
+) -> str:
+    value = _value_of(fields, column)
+    units, text, pair = texts
+    if schema.holds == "number":
+        return number_of(value, column, schema.low, schema.high)
+    if schema.holds == "entities":
+        return entities_label(value, column, units, text, schema.labels)
+    return answers_label(value, column, pair or text, fields.get("is_impossible"))
+
+
+def _logits_of(value: object, column: str) -> tuple[float, ...]:
+    # bool is a number to Python, too.
+    if not isinstance(value, list) or not all(type(x) in (int, float) for x in value):
+        raise UnfitError(f"'{column}' is {kind_of(value)}; write a list of numbers")
+    if not all(map(math.isfinite, value)):
+        raise UnfitError(f"'{column}' holds NaN or infinite numbers; label the row again")
+    return tuple(map(float, value))
+
+
+def _copy_of(value: object, column: str) -> int:
+    try:
+        return int(str(value))
+    except ValueError:
+        raise UnfitError(f"'{column}' is {kind_of(value)}; write a whole number") from None
 
 
 def _value_of(fields: Mapping[str, object], column: str) -> object:
@@ -292,7 +342,9 @@ def _text_of(fields: Mapping[str, object], column: str) -> str:
     return value
 
 
-def _label_of(fields: Mapping[str, object], column: str, schema: RowSchema) -> str:
+def _label_of(fields: Mapping[str, object], column: str, schema: RowSchema) -> str | None:
+    if schema.is_label_optional and fields.get(column) in (None, ""):
+        return None
     value = _value_of(fields, column)
     if not schema.is_multi_label:
         return _one_label(value, column, schema.labels)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import tokenizers
 from tokenizers import Regex, pre_tokenizers
 
 from ernie_ray.errors import SourceError
 from ernie_ray.text.features import NO_PLACE, TokenIds, Window
-from ernie_ray.text.tokenizer import Text, TextTokenizer
+from ernie_ray.text.tokenizer import Text
 
 # What a piece of several characters must not join: characters of scripts written without spaces,
 # punctuation and symbols. Not the marker of a word's start (U+2581), which is a symbol, too.
@@ -25,15 +25,6 @@ _OVERLAP_SHARE = 0.25
 _QUESTION_SHARE = 0.5
 # Belongs to the character before it: joins emoji, chooses their look or colour.
 _JOINING = "\u200d\ufe0e\ufe0f"
-
-
-class Cutter(Protocol):
-    """Cuts texts into rows of token ids, at most ``max_tokens`` each."""
-
-    max_tokens: int
-
-    def encode(self, texts: Sequence[Text]) -> list[TokenIds]:
-        """Tokenize texts, in order; a text may give several windows, one after another."""
 
 
 def cut_to_characters(tokenizer: tokenizers.Tokenizer) -> None:
@@ -160,11 +151,3 @@ def visible_part(text: str, start: int, end: int) -> tuple[int, int]:
     while end < len(text) and (unicodedata.combining(text[end]) or text[end] in _JOINING):
         end += 1
     return start, end
-
-
-def cutter(
-    tokenizer: tokenizers.Tokenizer, *, per_token: bool, max_tokens: int, text_prefix: str = ""
-) -> Cutter:
-    """Give the cutter that a task needs: windows with places, or whole texts."""
-    kind = WindowTokenizer if per_token else TextTokenizer
-    return kind(tokenizer, max_tokens=max_tokens, text_prefix=text_prefix)

@@ -7,6 +7,7 @@ step do not depend on the number of workers. Knows lengths, not rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +17,36 @@ from numpy.typing import NDArray
 _GROUP_BATCHES = 50
 
 
+@dataclass(frozen=True)
+class EpochSubset:
+    """Rows that the last epochs are made of.
+
+    Attributes:
+        first_epoch: From this epoch on, counted from 0, only these rows are dealt.
+        rows: Their indices, at least one.
+    """
+
+    first_epoch: int
+    rows: NDArray[np.int64]
+
+
 class BatchPlan:
     """Deals all rows of an epoch into batches of similar lengths, each row exactly once."""
 
-    def __init__(self, lengths: NDArray[np.int32], global_batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        lengths: NDArray[np.int32],
+        global_batch_size: int,
+        seed: int,
+        subset: EpochSubset | None = None,
+    ) -> None:
         """Plan over some rows.
 
         Args:
             lengths: Tokens of each row, shape [rows]; at least one row.
             global_batch_size: Rows per optimizer step over all workers.
             seed: Same seed, same plan.
+            subset: What the last epochs are made of; None: all rows.
 
         Raises:
             ValueError: There are no rows, or the batch size is below 1.
@@ -37,13 +58,14 @@ class BatchPlan:
         self._lengths = lengths
         self._global_batch_size = global_batch_size
         self._seed = seed
+        self._subset = subset
+        self._all_rows = np.arange(len(lengths), dtype=np.int64)
         self._epoch: int | None = None
         self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def num_steps(self, epoch: int) -> int:
         """Count the steps of an epoch, the last one perhaps with fewer rows."""
-        del epoch  # the same for all; asked for, so that callers need not know it
-        return -(-len(self._lengths) // self._global_batch_size)
+        return -(-len(self._rows_of(epoch)) // self._global_batch_size)
 
     def global_batch(self, epoch: int, step: int) -> NDArray[np.int64]:
         """List the rows of one optimizer step.
@@ -87,8 +109,9 @@ class BatchPlan:
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng((self._seed, epoch))
-        num_rows, size = len(self._lengths), self._global_batch_size
-        shuffled = rng.permutation(num_rows)
+        rows = self._rows_of(epoch)
+        num_rows, size = len(rows), self._global_batch_size
+        shuffled = rows[rng.permutation(num_rows)]
         group = np.arange(num_rows) // (size * _GROUP_BATCHES)
         # The last key sorts first: by group, within it by length, ties as shuffled.
         grouped = shuffled[np.lexsort((self._lengths[shuffled], group))]
@@ -97,6 +120,11 @@ class BatchPlan:
         num_whole = num_rows // size
         whole = grouped[: num_whole * size].reshape(num_whole, size)
         return np.concatenate((whole[rng.permutation(num_whole)].ravel(), grouped[whole.size :]))
+
+    def _rows_of(self, epoch: int) -> NDArray[np.int64]:
+        if self._subset is not None and epoch >= self._subset.first_epoch:
+            return self._subset.rows
+        return self._all_rows
 
 
 def micro_batches(

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.numpy import load_file, save_file
 
 from ernie_ray.errors import CheckpointError
+from ernie_ray.training.patience import Patience
 
 WEIGHTS = "weights.safetensors"
 OPTIMIZER = "optimizer.safetensors"
@@ -34,29 +35,12 @@ class Position(BaseModel):
     step: int = Field(0, ge=0, description="Optimizer steps since the start of the run.")
 
 
-class Progress(BaseModel):
-    """How evaluations have gone so far; decides on stopping early."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    best: float | None = Field(None, description="Best value of the task's primary metric.")
-    num_without_gain: int = Field(0, ge=0, description="Evaluations since then.")
-
-    def after(self, value: float | None) -> Progress:
-        """Give the progress after one more evaluation; one without a value changes nothing."""
-        if value is None:
-            return self
-        if self.best is None or value > self.best:
-            return Progress(best=value)
-        return Progress(best=self.best, num_without_gain=self.num_without_gain + 1)
-
-
 class _State(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     position: Position
     metrics: dict[str, float]
-    progress: Progress = Progress()
+    patience: Patience = Patience()
     sha256: dict[str, str] = Field(description="Digest of each other file.")
 
 
@@ -69,14 +53,14 @@ class Checkpoint:
         weights: The network's parameters by name.
         optimizer: The optimizer's state by name.
         metrics: Dev metrics at this position; empty without a dev set.
-        progress: How evaluations have gone so far.
+        patience: How the evaluations so far went.
     """
 
     position: Position
     weights: Mapping[str, NDArray[np.float32]]
     optimizer: Mapping[str, NDArray[np.float32]]
     metrics: Mapping[str, float]
-    progress: Progress = field(default_factory=Progress)
+    patience: Patience = field(default_factory=Patience)
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -86,7 +70,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     state = _State(
         position=checkpoint.position,
         metrics=dict(checkpoint.metrics),
-        progress=checkpoint.progress,
+        patience=checkpoint.patience,
         sha256={name: _digest(folder / name) for name in (WEIGHTS, OPTIMIZER)},
     )
     (folder / STATE).write_text(state.model_dump_json(indent=1), encoding="utf-8")
@@ -114,7 +98,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         weights=load_file(folder / WEIGHTS),
         optimizer=load_file(folder / OPTIMIZER),
         metrics=state.metrics,
-        progress=state.progress,
+        patience=state.patience,
     )
 
 

@@ -6,14 +6,16 @@ They are the project's own, so that no row of a user's data leaves in a model di
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import paddle
 
 from ernie_ray.modeldir import GoldenText, ParityBound
-from ernie_ray.models.text_network import TextNetwork
+from ernie_ray.models.build import Network
+from ernie_ray.text.cutter import Cutter
 from ernie_ray.text.features import flat_logits, is_first, pad_batch
-from ernie_ray.text.windows import Cutter
+from ernie_ray.text.tokenizer import Text
 
 GOLDEN_TEXTS = (
     "好",
@@ -31,20 +33,20 @@ GOLDEN_TEXTS = (
 
 
 def golden_texts(
-    network: TextNetwork, tokenizer: Cutter, pad_token_id: int, *, as_pairs: bool = False
+    network: Network, tokenizer: Cutter, pad_token_id: int, *, is_pair: bool = False
 ) -> list[GoldenText]:
     """Run the golden texts through the network itself (Paddle, fp32).
 
     Args:
         network: Trained.
-        tokenizer: Of the same model; of a text cut into windows the first one is taken.
+        tokenizer: Cuts as the network was trained; of a text in windows the first one is taken.
         pad_token_id: Fills the batch up.
-        as_pairs: Pair each text with the next one, as a task that takes pairs needs.
+        is_pair: Give each text its neighbour as second text.
     """
-    seconds = [*GOLDEN_TEXTS[1:], GOLDEN_TEXTS[0]] if as_pairs else [None] * len(GOLDEN_TEXTS)
-    texts = list(zip(GOLDEN_TEXTS, seconds, strict=True))
-    cut = tokenizer.encode([a if b is None else (a, b) for a, b in texts])
-    rows = [row for row in cut if is_first(row)]
+    texts: list[Text] = list(GOLDEN_TEXTS)
+    if is_pair:
+        texts = list(pairwise(GOLDEN_TEXTS))
+    rows = [row for row in tokenizer.encode(texts) if is_first(row)]
     batch = pad_batch(rows, pad_token_id=pad_token_id)
     network.eval()
     with paddle.no_grad():
@@ -57,15 +59,13 @@ def golden_texts(
     logits = np.zeros((len(rows), 0)) if output.logits is None else output.logits.numpy()
     return [
         GoldenText(
-            text=text,
-            text_pair=pair,
-            input_ids=tuple(row.input_ids),
+            text=text if isinstance(text, str) else text[0],
+            text_pair=None if isinstance(text, str) else text[1],
+            input_ids=tuple(int(i) for i in row.input_ids),
             vector=vector,
             logits=flat_logits(logit, row).tolist(),
         )
-        for (text, pair), row, vector, logit in zip(
-            texts, rows, vectors.tolist(), logits, strict=True
-        )
+        for text, row, vector, logit in zip(texts, rows, vectors.tolist(), logits, strict=True)
     ]
 
 

@@ -18,6 +18,7 @@ import paddle2onnx
 from paddle import nn
 
 from ernie_ray.modeldir.folder import ONNX_GRAPH, PADDLE_GRAPH, PADDLE_WEIGHTS
+from ernie_ray.models.build import Network
 from ernie_ray.models.text_network import TextNetwork
 
 _ONNX_OPSET = 17
@@ -44,7 +45,7 @@ class _ExportedNetwork(nn.Layer):
         return results + output.layer_states
 
 
-def result_names(network: TextNetwork) -> tuple[str, ...]:
+def result_names(network: Network) -> tuple[str, ...]:
     """Graph outputs that every caller wants: ``vector`` and, with a head, ``logits``."""
     return ("vector", "logits") if network.task.num_outputs else ("vector",)
 

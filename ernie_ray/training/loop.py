@@ -19,16 +19,20 @@ import paddle
 from numpy.typing import NDArray
 
 from ernie_ray.config import TrainingSection
+from ernie_ray.errors import ConfigError
+from ernie_ray.models.build import Network
 from ernie_ray.models.encoder import load_weights, read_weights
 from ernie_ray.models.text_network import TextNetwork
 from ernie_ray.tasks import TaskFamily
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.text.features import pad_batch
-from ernie_ray.training.batch_plan import BatchPlan
-from ernie_ray.training.checkpoint import Checkpoint, Position, Progress, write_checkpoint
+from ernie_ray.training.batch_plan import BatchPlan, EpochSubset
+from ernie_ray.training.checkpoint import Checkpoint, Position, write_checkpoint
 from ernie_ray.training.class_losses import loss_of
 from ernie_ray.training.collective import WorkerGroup
+from ernie_ray.training.objective import LabelObjective, Objective
 from ernie_ray.training.optimizer import AdamW, LinearSchedule
+from ernie_ray.training.patience import Patience
 
 
 class Reporter(Protocol):
@@ -52,11 +56,13 @@ class TrainingData:
         train: Rows to learn from.
         dev: Rows to choose the best checkpoint by, or None.
         pad_token_id: Fills batches up.
+        subset: Training rows that the last epochs are made of; None: all.
     """
 
     train: FeatureCache
     dev: FeatureCache | None
     pad_token_id: int
+    subset: EpochSubset | None = None
 
 
 @dataclass
@@ -74,14 +80,26 @@ class TrainingLoop:
 
     def __init__(
         self,
-        network: TextNetwork,
+        network: Network,
         data: TrainingData,
         settings: TrainingSection,
         *,
         family: TaskFamily,
         group: WorkerGroup,
         reporter: Reporter,
+        objective: Objective | None = None,
     ) -> None:
+        """Prepare a run.
+
+        Args:
+            network: Starts from the weights it has.
+            data: Rows to learn from and to measure on.
+            settings: The optimisation.
+            family: Gives the metrics and, without an ``objective``, the loss.
+            group: This worker's place among the others.
+            reporter: Where metrics and checkpoints go.
+            objective: What is minimised; None: the family's loss on the labels.
+        """
         _freeze(network, settings)
         self._network = network
         self._data = data
@@ -89,8 +107,12 @@ class TrainingLoop:
         self._family = family
         self._group = group
         self._reporter = reporter
-        self._loss = loss_of(family.loss, settings, data.train, network.task.num_outputs)
-        self._plan = BatchPlan(data.train.lengths, settings.global_batch_size, settings.seed)
+        self._objective = objective or LabelObjective(
+            loss_of(family.loss, settings, data.train, network.task.num_outputs)
+        )
+        self._plan = BatchPlan(
+            data.train.lengths, settings.global_batch_size, settings.seed, data.subset
+        )
         self._num_steps = self._count_steps()
         self._schedule = LinearSchedule(
             settings.learning_rate,
@@ -100,7 +122,7 @@ class TrainingLoop:
         self._optimizer = AdamW(network, settings)
         self._position = Position()
         self._metrics: dict[str, float] = {}
-        self._progress = Progress()
+        self._patience = Patience()
         self._window = _Window()
 
     @property
@@ -118,7 +140,7 @@ class TrainingLoop:
         self._optimizer.load_state(dict(checkpoint.optimizer))
         self._position = checkpoint.position
         self._metrics = dict(checkpoint.metrics)
-        self._progress = checkpoint.progress
+        self._patience = checkpoint.patience
 
     def run(self) -> dict[str, float]:
         """Train to the end.
@@ -128,8 +150,6 @@ class TrainingLoop:
         """
         self._window = _Window(started_at=time.monotonic())
         for indices in self._remaining_batches():
-            if self._is_exhausted():
-                break
             self._train_step(indices)
             if self._position.step % self._settings.log_every_steps == 0 or self._is_last():
                 self._log()
@@ -144,7 +164,7 @@ class TrainingLoop:
 
     def _remaining_batches(self) -> Iterator[NDArray[np.int64]]:
         """Rows of this worker in each step that is still to do; advances the position."""
-        while self._position.step < self._num_steps:
+        while self._position.step < self._num_steps and not self._has_lost_patience():
             epoch, step = self._position.epoch, self._position.step_in_epoch
             if step == self._plan.num_steps(epoch):
                 self._position = Position(epoch=epoch + 1, step=self._position.step)
@@ -166,8 +186,7 @@ class TrainingLoop:
         for start in range(0, len(indices), size):
             chosen = indices[start : start + size]
             logits, num_tokens = self._forward(self._data.train, chosen)
-            labels = paddle.to_tensor(self._data.train.labels(chosen))
-            loss = self._loss(logits, labels)
+            loss = self._objective(logits, self._data.train, chosen, position.epoch)
             (loss / num_global_rows).backward()
             self._window.loss_sum += float(loss)
             self._window.num_tokens += num_tokens
@@ -193,9 +212,9 @@ class TrainingLoop:
         )
         return output.logits, int(batch.attention_mask.sum())
 
-    def _is_exhausted(self) -> bool:
-        patience = self._settings.patience
-        return 0 < patience <= self._progress.num_without_gain
+    def _has_lost_patience(self) -> bool:
+        limit = self._settings.patience_evaluations
+        return 0 < limit <= self._patience.num_stale
 
     def _is_last(self) -> bool:
         return self._position.step == self._num_steps
@@ -228,7 +247,8 @@ class TrainingLoop:
     def _checkpoint(self) -> None:
         """Evaluate, write a checkpoint on rank 0 and report both."""
         self._metrics = self._evaluate()
-        self._progress = self._progress.after(self._metrics.get(self._family.primary_metric))
+        # Every worker has the same metrics, so all stop at the same step.
+        self._patience = self._patience.after(self._metrics.get(self._family.primary_metric))
         metrics = {"step": self._position.step, **self._metrics}
         if self._group.rank == 0:
             with tempfile.TemporaryDirectory(prefix="ernie-ray-checkpoint-") as name:
@@ -239,7 +259,7 @@ class TrainingLoop:
                         weights=read_weights(self._network),
                         optimizer=self._optimizer.state(),
                         metrics=self._metrics,
-                        progress=self._progress,
+                        patience=self._patience,
                     ),
                 )
                 self._reporter.report(metrics, Path(name))
@@ -267,14 +287,18 @@ class TrainingLoop:
         return self._family.metrics(kept, dev.labels(np.arange(len(dev))), dev.infos())
 
 
-def _freeze(network: TextNetwork, settings: TrainingSection) -> None:
+def _freeze(network: Network, settings: TrainingSection) -> None:
     """Take parameters out of training, as the recipe says."""
-    frozen = list(network.encoder.layers[: settings.freeze_layers])
+    frozen = []
     if settings.freeze_embeddings or settings.freeze_layers:
-        frozen.append(network.encoder.embeddings)
-    for layer in frozen:
-        for parameter in layer.parameters():
-            parameter.stop_gradient = True
+        frozen += list(network.embedding_parameters())
+    if settings.freeze_layers:
+        if not isinstance(network, TextNetwork):
+            raise ConfigError("training.freeze_layers: a student has no layers; remove it")
+        for layer in network.encoder.layers[: settings.freeze_layers]:
+            frozen += layer.parameters()
+    for parameter in frozen:
+        parameter.stop_gradient = True
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

@@ -1,104 +1,104 @@
-"""A Ray cluster of this test run's own, as `ray start` makes one, with its job server."""
+"""Ray clusters of this test run's own, as `python -m cluster local` makes them."""
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-_START_S = 90
-_RAY = str(Path(sys.executable).with_name("ray"))
+from cluster.local_cluster import LocalCluster, Shape, local_cluster
+
+RAY = str(Path(sys.executable).with_name("ray"))
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running cluster.
+    """A running cluster, and how a user's shell speaks to it.
 
     Attributes:
-        jobs_url: Address of its job server.
-        environment: Environment in which commands reach it.
+        local: Its nodes.
     """
 
-    jobs_url: str
-    environment: dict[str, str]
+    local: LocalCluster
 
-    def submit(self, working_dir: Path, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command as a submitted job and wait for its end."""
-        submit = [_RAY, "job", "submit", "--address", self.jobs_url, "--working-dir"]
+    def job(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `ray job VERB`."""
         return subprocess.run(
-            [*submit, str(working_dir), "--", *command],
-            env=self.environment,
+            [RAY, "job", verb, *arguments],
+            env=self.local.environment(),
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=400,
             check=False,
         )
 
+    def submit(
+        self, working_dir: Path, *command: str, options: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as a submitted job and, unless told otherwise, wait for its end."""
+        return self.job("submit", *options, "--working-dir", str(working_dir), "--", *command)
+
+    def raylets_with(self, words: str) -> dict[int, list[int]]:
+        """Find worker processes by words in their title; gives pids by their raylet's pid."""
+        found: dict[int, list[int]] = {}
+        for node in self.local.nodes:
+            for pid in _children(node.raylet_pid):
+                if words in _title(pid):
+                    found.setdefault(node.raylet_pid, []).append(pid)
+        return found
+
+    def remove(self, raylet_pid: int) -> None:
+        """Kill a raylet, as a machine's failure would."""
+        (node,) = (n for n in self.local.nodes if n.raylet_pid == raylet_pid)
+        node.remove()
+
+    @property
+    def head_pid(self) -> int:
+        """Raylet of the head, where submitted commands run."""
+        return self.local.nodes[0].raylet_pid
+
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     """One node with 4 logical CPUs that asks every client for a token."""
-    gcs_port, dashboard_port, *_ = _free_ports(2)
-    # Sockets lie in Ray's folder, and their paths must stay below 108 characters.
-    with ExitStack() as stack:
-        session = tmp_path_factory.mktemp("ray")
-        environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("RAY_ADDR")},
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": "a-token-of-this-test-run-0123456789abcdef",
-        }
-        command = [_RAY, "start", "--head", "--block", "--num-cpus=4"]
-        command += [f"--port={gcs_port}", f"--dashboard-port={dashboard_port}"]
-        command += ["--ray-client-server-port=0", f"--object-store-memory={256 << 20}"]
-        log = stack.enter_context((session / "start.log").open("w"))
-        process = subprocess.Popen(
-            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        stack.callback(_end, process)
-        url = f"http://127.0.0.1:{dashboard_port}"
-        _wait_for_jobs(process, url, session / "start.log", environment["RAY_AUTH_TOKEN"])
-        yield Cluster(url, environment)
+    with local_cluster(Shape(num_nodes=1, cpus_per_node=4)) as local:
+        yield Cluster(local)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)  # `ray start --block` ends what it started
-    try:
-        process.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+@pytest.fixture(scope="module")
+def several_nodes() -> Iterator[Cluster]:
+    """Nodes for the tests of a module, of which they may remove some."""
+    with local_cluster(Shape(num_nodes=3, cpus_per_node=2)) as local:
+        yield Cluster(local)
 
 
-def _wait_for_jobs(process: subprocess.Popen[bytes], url: str, log: Path, token: str) -> None:
-    request = urllib.request.Request(
-        f"{url}/api/jobs/", headers={"Authorization": f"Bearer {token}"}
-    )
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
+@pytest.fixture
+def three_nodes(several_nodes: Cluster) -> Cluster:
+    """Three living raylets of 2 logical CPUs, whatever the test before removed."""
+    alive = [node for node in several_nodes.local.nodes if node.process.poll() is None]
+    if len(alive) < 3:
+        several_nodes.local.add_nodes(3 - len(alive))
+    return several_nodes
+
+
+def _children(parent_pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            with urllib.request.urlopen(request, timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    raise AssertionError(f"no job server after {_START_S} s:\n{log.read_text()}")
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+        except OSError:  # it ended meanwhile
+            continue
+        if int(parent) == parent_pid:
+            found.append(int(stat.parent.name))
+    return found
 
 
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""

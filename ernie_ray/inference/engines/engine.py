@@ -8,16 +8,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ernie_ray.errors import ConfigError
-from ernie_ray.modeldir import ModelDir
-from ernie_ray.text.features import FeatureBatch
+from ernie_ray.modeldir import EncoderConfig, ModelDir
+from ernie_ray.text.features import FeatureBatch, TokenIds
 
-ENGINES = ("openvino", "onnxruntime", "paddle")
+ENGINES = ("openvino", "onnxruntime", "paddle", "numpy")
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
@@ -52,13 +52,24 @@ class Engine(Protocol):
         """
 
 
-def load_engine(model_dir: ModelDir, engine: str, options: EngineOptions) -> Engine:
+@runtime_checkable
+class RowEngine(Protocol):
+    """An engine that wants rows as they are: padding would cost it more than it gains."""
+
+    name: str
+    precision: str
+
+    def run_rows(self, rows: Sequence[TokenIds]) -> dict[str, NDArray[np.float32]]:
+        """Run rows of any lengths; gives ``vector`` and ``logits`` as ``Engine.run`` does."""
+
+
+def load_engine(model_dir: ModelDir, engine: str, options: EngineOptions) -> Engine | RowEngine:
     """Load a graph into an engine.
 
     Args:
         model_dir: An opened model directory.
-        engine: One of ``ENGINES``, or ``auto``: ``paddle`` where Paddle finds a GPU, else
-            ``openvino`` (docs/decisions/0001-engines.md).
+        engine: One of ``ENGINES``, or ``auto``: ``numpy`` for a student; for an encoder ``paddle``
+            where Paddle finds a GPU, else ``openvino`` (docs/decisions/0001-engines.md).
         options: Precision, threads and extra outputs.
 
     Raises:
@@ -68,11 +79,16 @@ def load_engine(model_dir: ModelDir, engine: str, options: EngineOptions) -> Eng
     unknown = [name for name in options.extra_outputs if name not in known]
     if unknown:
         raise ConfigError(f"no node {', '.join(unknown)}; the model has: {', '.join(known)}")
-    name = _default_engine() if engine == "auto" else engine
+    is_student = not isinstance(model_dir.manifest.network, EncoderConfig)
+    name = engine
+    if engine == "auto":
+        name = "numpy" if is_student else _default_engine()
     if name not in ENGINES:
         raise ConfigError(f"engine {name!r}: choose auto, {', '.join(ENGINES)}")
+    if is_student and name != "numpy":
+        raise ConfigError(f"engine {name!r} cannot run a student; choose auto or numpy")
     module = importlib.import_module(f"ernie_ray.inference.engines.{name}_engine")
-    loaded: Engine = module.load(model_dir, options)
+    loaded: Engine | RowEngine = module.load(model_dir, options)
     return loaded
 
 

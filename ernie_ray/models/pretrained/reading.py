@@ -137,6 +137,11 @@ def _read_vector_choices(folder: Path, config: EncoderConfig) -> _VectorChoices:
 def _read_model_dir(found: FoundSource) -> PretrainedEncoder:
     model_dir = open_model_dir(found.path)
     manifest = model_dir.manifest
+    if not isinstance(manifest.network, EncoderConfig) or manifest.vector.pooling is None:
+        raise SourceError(
+            f"{found.path}: a {manifest.network.kind} student cannot be fine-tuned; give the model "
+            "directory of an encoder"
+        )
     arrays = read_safetensors(model_dir.file(WEIGHTS))
     ours = {
         name.removeprefix(ENCODER_PREFIX): array.astype(np.float32, copy=False)

@@ -1,53 +1,17 @@
 import asyncio
 import base64
 import json
-import threading
 
 import httpx
 import numpy as np
 import pytest
 
-from ernie_ray.inference.grouping import BatchLimits
 from ernie_ray.serving.app import TextService
-from ernie_ray.serving.args import RequestLimits
 from ernie_ray.serving.catalog import Catalog
+from ernie_ray.serving.local_runner import LocalRunner
 from ernie_ray.serving.served_model import ServedModel
 from tests.fake_text_model import FakeTextModel, manifest
-
-LIMITS = RequestLimits(max_body_bytes=4000, max_texts=8, max_text_characters=200)
-
-
-def served(*, gate=None, **options):
-    return ServedModel(
-        FakeTextModel(manifest(**options), gate=gate),
-        limits=LIMITS,
-        batching=BatchLimits(max_batch_tokens=64, max_queue_tokens=80),
-    )
-
-
-def service():
-    return TextService(Catalog([served(), served(name="plain", has_head=False)]), LIMITS)
-
-
-def call(method, path, app=None, **request):
-    """One request through the application, as httpx sees it."""
-
-    async def run():
-        target = app or service()
-        async with client_of(target) as client:
-            response = await client.request(method, path, **request)
-        await target.close()
-        return response
-
-    return asyncio.run(run())
-
-
-def client_of(app):
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
-
-
-def post(path, body, app=None):
-    return call("POST", path, app, json=body)
+from tests.unit.serving.asgi_calls import LIMITS, call, post, served, service
 
 
 def test_vectors_come_back_in_order_with_model_fingerprint_and_stage_times():
@@ -57,7 +21,7 @@ def test_vectors_come_back_in_order_with_model_fingerprint_and_stage_times():
     assert [vector[0] for vector in body["vectors"]] == [3, 5]
     assert (body["model"], body["fingerprint"]) == ("fake", "f" * 16)
     assert body["usage"] == {"num_tokens": 8}
-    for stage in ("tokenize", "queue", "forward"):
+    for stage in ("tokenize", "queue", "forward", "serialise", "total"):
         assert float(response.headers[f"x-{stage}-ms"]) >= 0
 
 
@@ -77,7 +41,7 @@ def test_infer_gives_vectors_and_scores_from_one_forward():
     body = post("/v1/infer", {"texts": ["a", "long text"]}, TextService(Catalog([model]))).json()
     assert [score["label"] for score in body["scores"]] == ["short", "long"]
     assert len(body["vectors"]) == 2
-    assert len(model.model.batches) == 1
+    assert len(model.runner.model.batches) == 1
 
 
 def test_scores_match_those_of_infer():
@@ -104,10 +68,77 @@ def test_a_request_whose_texts_all_fail_is_an_error():
     assert response.json()["error"]["type"] == "inference_failed"
 
 
+def test_a_text_that_is_empty_or_too_long_does_not_fail_the_others():
+    body = post("/v1/infer", {"texts": ["a", " ", "b" * 30, "N", "bcd"]}).json()
+    assert [vector and vector[0] for vector in body["vectors"]] == [3, None, None, None, 5]
+    assert [score is None for score in body["scores"]] == [False, True, True, True, False]
+    assert [(one["index"], one["type"]) for one in body["errors"]] == [
+        (1, "empty_text"),
+        (2, "text_too_long"),
+        (3, "inference_failed"),
+    ]
+
+
+def test_token_ids_are_an_input_of_their_own():
+    ids = post("/v1/infer", {"token_ids": [[1, 97, 2], [1, 2]]}).json()
+    assert ids["vectors"][0] == post("/v1/vectors", {"texts": "a"}).json()["vectors"][0]
+    both = post("/v1/vectors", {"texts": "a", "token_ids": [[1]]})
+    assert (both.status_code, both.json()["error"]["type"]) == (400, "malformed_request")
+
+
+def test_pooling_and_layers_are_chosen_by_the_request():
+    tokens = post("/v1/vectors", {"texts": ["ab", "c"], "pooling": "none"}).json()
+    assert [len(one) for one in tokens["vectors"]] == [4, 3]
+    assert tokens["vectors"][1][1][:2] == [99, 1]
+    joined = post("/v1/infer", {"texts": "ab", "pooling": "mean_max", "layers": [2]}).json()
+    assert joined["dimensions"] == 8
+    assert joined["vectors"][0][:2] == [49.5, 1.5]
+    cut = post("/v1/vectors", {"texts": "ab", "pooling": "max", "dimensions": 1}).json()
+    assert cut["vectors"] == [[98]]
+    own = post("/v1/vectors", {"texts": "ab", "pooling": "cls"}).json()
+    assert own["vectors"] == post("/v1/vectors", {"texts": "ab"}).json()["vectors"]
+
+
+def test_own_vectors_come_in_base64_too():
+    tokens = {"texts": ["ab", " "], "pooling": "none", "layers": [-1]}
+    floats = post("/v1/vectors", tokens).json()
+    coded = post("/v1/vectors", {**tokens, "encoding": "base64"}).json()
+    assert coded["vectors"][1] is None
+    raw = np.frombuffer(base64.b64decode(coded["vectors"][0]), "<f4")
+    assert raw.reshape(-1, coded["dimensions"]).tolist() == floats["vectors"][0]
+
+
+@pytest.mark.parametrize(
+    ("extra", "status", "message"),
+    [
+        ({"pooling": "sum"}, 400, "cls, mean, max, mean_max, none"),
+        ({"layers": [3]}, 400, "choose 1 to 2"),
+        ({"layers": [0]}, 400, "choose 1 to 2"),
+        ({"layers": []}, 400, "a list of layers"),
+        ({"layers": [2, -1]}, 400, "once"),
+        ({"layers": [2] * 5}, 400, "at most 4"),
+        ({"layers": [1]}, 422, "exposed: 2"),
+        ({"dimensions": 5}, 400, "choose 1 to 4"),
+    ],
+)
+def test_vectors_that_cannot_be_had_are_refused(extra, status, message):
+    response = post("/v1/vectors", {"texts": "a", **extra})
+    assert response.status_code == status
+    assert message in response.json()["error"]["message"]
+
+
+def test_a_reply_that_would_be_huge_is_refused():
+    small = LIMITS.model_copy(update={"max_reply_numbers": 10})
+    model = ServedModel(LocalRunner(FakeTextModel(manifest())), limits=small)
+    response = post("/v1/vectors", {"texts": ["a"] * 3}, TextService(Catalog([model])))
+    assert response.status_code == 413
+    assert "12 numbers" in response.json()["error"]["message"]
+
+
 def test_long_texts_are_cut_only_on_request():
-    refused = post("/v1/vectors", {"texts": ["a", "b" * 30]})
+    refused = post("/v1/vectors", {"texts": ["b" * 30]})
     assert refused.status_code == 413
-    assert "text 1 has more than 16 tokens" in refused.json()["error"]["message"]
+    assert "text 0 has more than 16 tokens" in refused.json()["error"]["message"]
     cut = post("/v1/vectors", {"texts": ["a", "b" * 300], "truncate": True}).json()
     assert cut["truncated"] == [1]
     assert cut["vectors"][1][0] == 16
@@ -123,9 +154,9 @@ def test_long_texts_are_cut_only_on_request():
         ("/v1/vectors", b'{"texts": []}', 400, "malformed_request", "must be a text, a list"),
         ("/v1/vectors", b'{"texts": [["a"]]}', 400, "malformed_request", "[text, text] pairs"),
         ("/v1/vectors", b'{"text": ["a"]}', 400, "malformed_request", 'unknown field "text"'),
-        ("/v1/vectors", b"{}", 400, "malformed_request", '"texts" is missing'),
+        ("/v1/vectors", b"{}", 400, "malformed_request", 'send either "texts" or "token_ids"'),
         ("/v1/vectors", b'{"texts": "\\ud800"}', 400, "malformed_request", "not JSON"),
-        ("/v1/vectors", b'{"texts": ["a", " \\n"]}', 400, "empty_text", "text 1 is empty"),
+        ("/v1/vectors", b'{"texts": ["", " \\n"]}', 400, "empty_text", "text 0 is empty"),
         ("/v1/vectors", b'{"texts": [["a", ""]]}', 400, "empty_text", "text 0 is empty"),
         ("/v1/vectors", b'{"texts": "a", "model": "x"}', 404, "unknown_model", "fake, plain"),
         ("/v1/scores", b'{"texts": "a", "model": "plain"}', 422, "unsupported_task", "no head"),
@@ -146,7 +177,7 @@ def test_unknown_paths_and_wrong_methods_are_json_errors():
     assert call("POST", "/v1/nothing").json()["error"]["type"] == "unknown_path"
     wrong = call("GET", "/v1/vectors")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
-    assert call("POST", "/health").headers["allow"] == "GET"
+    assert call("POST", "/health").headers["allow"] == "GET, HEAD"
 
 
 def test_a_body_sent_in_chunks_is_counted_while_it_comes():
@@ -164,50 +195,12 @@ def test_a_body_sent_in_chunks_is_counted_while_it_comes():
 
 def test_a_bug_is_a_json_error_without_its_details(caplog):
     model = served()
-    model.model.decode = lambda logits, rows: 1 / 0
+    model._family.decode = lambda logits, rows: 1 / 0
     response = post("/v1/scores", {"texts": ["a"]}, TextService(Catalog([model])))
     assert response.status_code == 500
     assert response.json()["error"]["type"] == "internal_error"
     assert "zero" not in response.text
     assert "ZeroDivisionError" in caplog.text
-
-
-def test_an_overloaded_service_says_when_to_come_back():
-    gate = threading.Event()
-
-    async def run():
-        app = TextService(Catalog([served(gate=gate)]))
-        async with client_of(app) as client:
-            body = {"texts": ["abcdefgh"] * 6}  # 60 tokens
-            first = asyncio.create_task(client.post("/v1/vectors", json=body))
-            await asyncio.sleep(0.05)
-            second = asyncio.create_task(client.post("/v1/vectors", json=body))
-            await asyncio.sleep(0.05)
-            refused = await client.post("/v1/embeddings", json={"input": body["texts"]})
-            gate.set()
-            assert (await first).status_code == (await second).status_code == 200
-            assert refused.status_code == 429
-            assert int(refused.headers["retry-after"]) >= 1
-            assert int(refused.headers["retry-after-ms"]) >= 100
-            assert refused.json()["error"]["code"] == "overloaded"
-        await app.close()
-
-    asyncio.run(run())
-
-
-def test_a_closing_service_is_alive_but_not_ready():
-    async def run():
-        app = service()
-        async with client_of(app) as client:
-            assert (await client.get("/ready")).json()["models"] == ["fake", "plain"]
-            await app.close()
-            assert (await client.get("/health")).status_code == 200
-            assert (await client.get("/ready")).status_code == 503
-            refused = await client.post("/v1/vectors", json={"texts": "a"})
-            assert refused.status_code == 503
-            assert refused.headers["retry-after"] == "1"
-
-    asyncio.run(run())
 
 
 def test_models_are_described_without_paths_of_the_training_machine():
@@ -222,62 +215,6 @@ def test_models_are_described_without_paths_of_the_training_machine():
     assert second["task"] == {"family": "embedding"}
 
 
-def test_openai_embeddings_are_the_vectors():
-    texts = ["a", "bcd"]
-    own = post("/v1/vectors", {"texts": texts}).json()
-    body = post("/v1/embeddings", {"input": texts, "model": "fake", "user": "me"}).json()
-    assert [item["embedding"] for item in body["data"]] == own["vectors"]
-    assert [item["index"] for item in body["data"]] == [0, 1]
-    assert body["usage"] == {"prompt_tokens": 8, "total_tokens": 8}
-    assert (body["object"], body["model"], body["fingerprint"]) == ("list", "fake", "f" * 16)
-
-
-def test_openai_base64_holds_the_same_numbers_as_float():
-    floats = post("/v1/embeddings", {"input": "abc"}).json()["data"][0]["embedding"]
-    coded = post("/v1/embeddings", {"input": "abc", "encoding_format": "base64"}).json()
-    raw = base64.b64decode(coded["data"][0]["embedding"])
-    assert np.frombuffer(raw, "<f4").tolist() == floats
-
-
-@pytest.mark.parametrize("encoding_format", ["float", "base64"])
-def test_openai_dimensions_cut_the_vector(encoding_format):
-    ask = {"input": "abc", "dimensions": 2, "encoding_format": encoding_format}
-    embedding = post("/v1/embeddings", ask).json()["data"][0]["embedding"]
-    assert len(embedding) == 2 if encoding_format == "float" else len(embedding) == 12
-
-
-def test_openai_takes_token_ids_of_the_models_own_vocabulary():
-    one = post("/v1/embeddings", {"input": [1, 97, 2]}).json()["data"]
-    many = post("/v1/embeddings", {"input": [[1, 97, 2], [1, 2]]}).json()["data"]
-    text = post("/v1/embeddings", {"input": "a"}).json()["data"]
-    assert one == text == many[:1]
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "code"),
-    [
-        ({"input": "a", "dimensions": 5}, 400, "malformed_request"),
-        ({"input": "a", "dimensions": 0}, 400, "malformed_request"),
-        ({"input": "a", "encoding_format": "hex"}, 400, "malformed_request"),
-        ({"input": [1, 1000]}, 400, "malformed_request"),
-        ({"input": [1, -1]}, 400, "malformed_request"),
-        ({"input": [2**70]}, 400, "malformed_request"),
-        ({"input": [[1], []]}, 400, "empty_text"),
-        ({"input": [1] * 17}, 413, "text_too_long"),
-        ({"input": "a" * 30}, 413, "text_too_long"),
-        ({"input": [["a"]]}, 400, "malformed_request"),
-        ({"input": "a", "model": "gpt"}, 404, "unknown_model"),
-        ({"input": ["a", "N"]}, 500, "inference_failed"),
-    ],
-)
-def test_openai_errors_have_the_openai_shape(body, status, code):
-    response = post("/v1/embeddings", body)
-    assert response.status_code == status
-    error = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    assert error["code"] == code
-
-
 def test_a_service_below_a_prefix_finds_its_routes():
     async def run():
         app = service()
@@ -287,23 +224,3 @@ def test_a_service_below_a_prefix_finds_its_routes():
         await app.close()
 
     asyncio.run(run())
-
-
-def test_a_client_that_leaves_gets_no_answer():
-    sent = []
-
-    async def run():
-        app = service()
-        scope = {"type": "http", "method": "POST", "path": "/v1/vectors", "headers": []}
-
-        async def receive():
-            return {"type": "http.disconnect"}
-
-        async def send(message):
-            sent.append(message)
-
-        await app(scope, receive, send)
-        await app.close()
-
-    asyncio.run(run())
-    assert sent == []

@@ -34,7 +34,7 @@ def test_serve_knows_every_key(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_builders_and_deployments_exist(path):
-    from ernie_ray.serving.deployment import DEPLOYMENT
+    from ernie_ray.serving.deployment import DEPLOYMENT, deployment_name
 
     for application in yaml.safe_load(path.read_text(encoding="utf-8"))["applications"]:
         module, name = application["import_path"].split(":")
@@ -44,4 +44,5 @@ def test_builders_and_deployments_exist(path):
         args = ServiceArgs.model_validate(application["args"])
         bound = builder(args)
         assert bound._bound_deployment.name == DEPLOYMENT
-        assert [one["name"] for one in application["deployments"]] == [DEPLOYMENT]
+        own = [deployment_name(one) for i, one in enumerate(args.models) if args.is_own(i)]
+        assert [one["name"] for one in application["deployments"]] == [DEPLOYMENT, *own]

@@ -5,25 +5,28 @@ import pytest
 from pydantic import ValidationError
 
 from ernie_ray.errors import ConfigError
-from ernie_ray.inference.batcher import Answers
 from ernie_ray.serving.args import ModelArgs, ServiceArgs
+from ernie_ray.serving.ask import Ask, Call, Result
 from ernie_ray.serving.catalog import Catalog
-from ernie_ray.serving.served_model import Result, ServedModel
+from ernie_ray.serving.local_runner import LocalRunner
+from ernie_ray.serving.served_model import ServedModel
 from tests.fake_text_model import FakeTextModel, manifest
+
+CALL = Call(timeout_s=10)
 
 
 def result_of(vectors):
-    return Result(Answers(np.array(vectors, dtype=np.float32), None, {}, 0.0, 0.0), 1, [], 0.0)
+    return Result(np.array(vectors, dtype=np.float32), None, {}, 1, [], "")
 
 
 def test_cut_vectors_are_scaled_after_cutting():
-    model = ServedModel(FakeTextModel(manifest()))
+    model = ServedModel(LocalRunner(FakeTextModel(manifest())))
     vectors = model.vectors(result_of([[3, 4, 9, 9]]), normalize=True, dimensions=2)
     np.testing.assert_allclose(vectors, [[0.6, 0.8]], rtol=1e-6)
 
 
 def test_a_zero_vector_stays_zero_when_scaled():
-    model = ServedModel(FakeTextModel(manifest()))
+    model = ServedModel(LocalRunner(FakeTextModel(manifest())))
     assert model.vectors(result_of([[0, 0, 0, 0]]), normalize=True).tolist() == [[0, 0, 0, 0]]
 
 
@@ -32,7 +35,7 @@ def test_the_manifest_decides_about_scaling_unless_the_request_does():
     scaled = plain.model_copy(
         update={"vector": plain.vector.model_copy(update={"normalize": True})}
     )
-    model = ServedModel(FakeTextModel(scaled))
+    model = ServedModel(LocalRunner(FakeTextModel(scaled)))
     result = result_of([[3, 4, 0, 0]])
     np.testing.assert_allclose(model.vectors(result), [[0.6, 0.8, 0, 0]], rtol=1e-6)
     assert model.vectors(result, normalize=False).tolist() == [[3, 4, 0, 0]]
@@ -40,19 +43,19 @@ def test_the_manifest_decides_about_scaling_unless_the_request_does():
 
 def test_batch_equals_single():
     async def run():
-        model = ServedModel(FakeTextModel(manifest()))
+        model = ServedModel(LocalRunner(FakeTextModel(manifest())))
         texts = ["a", "bcd", "some more"]
-        batch = model.vectors(await model.run_texts(texts))
-        single = [model.vectors(await model.run_texts([text]))[0] for text in texts]
+        batch = model.vectors(await model.run(Ask(texts), CALL))
+        single = [model.vectors(await model.run(Ask([text]), CALL))[0] for text in texts]
         np.testing.assert_array_equal(batch, single)
-        await model.batcher.close()
+        await model.runner.close()
 
     asyncio.run(run())
 
 
 def test_models_of_one_name_are_refused():
     with pytest.raises(ConfigError, match='two models are called "fake"'):
-        Catalog([ServedModel(FakeTextModel(manifest())) for _ in range(2)])
+        Catalog([ServedModel(LocalRunner(FakeTextModel(manifest()))) for _ in range(2)])
     with pytest.raises(ValidationError, match="names must be distinct"):
         ServiceArgs(models=(ModelArgs(dir="/a", name="x"), ModelArgs(dir="/b", name="x")))
 

@@ -373,3 +373,24 @@ def test_a_json_file_beside_rows_of_another_format_is_passed_over(tmp_path):
     jsonl(tmp_path / "a.jsonl", {"text": "x"})
     write(tmp_path / "dataset_info.json", "{}")
     assert [file.format for file in find_files(tmp_path)] == ["jsonl"]
+
+
+def test_optional_columns_may_be_missing_null_or_empty_but_not_wrong(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    schema = RowSchema(
+        label="label", is_label_optional=True, teacher_logits="teacher_logits", copy="copy"
+    )
+    path.write_text(
+        '{"text": "a", "label": "x", "teacher_logits": [1, -2.5], "copy": 3}\n'
+        '{"text": "b", "label": null}\n'
+        '{"text": "c", "label": "", "teacher_logits": null}\n',
+        encoding="utf-8",
+    )
+    rows = list(read_rows(path, schema))
+    assert [row.label for row in rows] == ["x", None, None]
+    assert [row.teacher_logits for row in rows] == [(1.0, -2.5), None, None]
+    assert [row.copy for row in rows] == [3, 0, 0]
+    for wrong in ('"teacher_logits": "1"', '"teacher_logits": [true]', '"copy": "x"'):
+        path.write_text(f'{{"text": "a", {wrong}}}\n', encoding="utf-8")
+        with pytest.raises(DataError, match=r"rows\.jsonl:1"):
+            list(read_rows(path, schema))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ernie_ray.training.batch_plan import BatchPlan, micro_batches
+from ernie_ray.training.batch_plan import BatchPlan, EpochSubset, micro_batches
 
 LENGTHS = st.lists(st.integers(1, 512), min_size=1, max_size=300).map(
     lambda values: np.array(values, dtype=np.int32)
@@ -108,3 +108,13 @@ def test_no_rows_and_no_batch_size_are_refused():
         BatchPlan(np.empty(0, dtype=np.int32), 3, seed=0)
     with pytest.raises(ValueError, match="global_batch_size=0"):
         BatchPlan(np.ones(3, dtype=np.int32), 0, seed=0)
+
+
+def test_the_last_epochs_deal_the_rows_of_their_subset_alone():
+    rows = np.array([3, 5, 8, 9, 20])
+    plan = BatchPlan(np.arange(1, 31, dtype=np.int32), 4, 0, EpochSubset(2, rows))
+    assert [plan.num_steps(epoch) for epoch in range(4)] == [8, 8, 2, 2]
+    dealt = np.concatenate([plan.global_batch(3, step) for step in range(2)])
+    assert sorted(dealt.tolist()) == rows.tolist()
+    every = np.concatenate([plan.global_batch(1, step) for step in range(8)])
+    assert sorted(every.tolist()) == list(range(30))

@@ -134,7 +134,12 @@ def test_frozen_layers_stay_and_the_others_move(caches):
 
 def test_a_run_without_gain_stops_early_and_a_resumed_one_does_not_go_on(caches):
     # So low a learning rate changes no prediction, so the first evaluation stays the best.
-    settings = {"learning_rate": 1e-9, "eval_every_steps": 1, "patience": 2, "num_epochs": 4}
+    settings = {
+        "learning_rate": 1e-9,
+        "eval_every_steps": 1,
+        "patience_evaluations": 2,
+        "num_epochs": 4,
+    }
     loop, _, reporter = build(caches, **settings)
     loop.run()
     assert [metrics["step"] for metrics in reporter.evaluations] == [1, 2, 3]

@@ -1,0 +1,166 @@
+"""One teacher and many students for the Slim benchmarks: every run found again where it is done.
+
+Knows jobs and recipes; not which tables are made of the runs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+
+from benchmarks.slim_data import TaskRows, place
+from ernie_ray.config import DistillRecipe, load_recipe, load_recipe_of
+from ernie_ray.jobs import runs
+from ernie_ray.jobs.augment import AugmentRequest, augment
+from ernie_ray.jobs.distill import distill
+from ernie_ray.jobs.evaluate import measure
+from ernie_ray.jobs.finetune import finetune
+from ernie_ray.jobs.label import label
+from ernie_ray.jobs.label_request import LabelRequest
+from ernie_ray.jobs.labelled_rows import ROWS
+from ernie_ray.jobs.storage import Storage
+from ernie_ray.modeldir import ClassificationSpec
+from ernie_ray.modeldir.folder import read_manifest
+from ernie_ray.text.augment import AugmentSettings
+from ernie_ray.text.row_files import find_files
+from ernie_ray.text.rows import RowSchema
+
+_HARD_LOGIT = 20.0
+"""Softmax of 20 against 0 is one-hot to eight digits; the kit wrote 9999."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one run came to."""
+
+    dev: float
+    test: float
+
+
+class Workshop:
+    """Runs of one data set in one folder."""
+
+    def __init__(self, rows: TaskRows, folder: Path, metric: str = "accuracy") -> None:
+        self.rows = rows
+        self.folder = folder.absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.metric = metric
+        self._storage = Storage(str(self.folder))
+        self._schema = RowSchema(rows.text, rows.text_pair or None, "label")
+
+    @property
+    def teacher(self) -> Path:
+        """The teacher's model directory."""
+        return self.folder / "teacher" / runs.MODEL
+
+    def train_teacher(self, overrides: tuple[str, ...] = ()) -> Score:
+        """Fine-tune multilingual-e5-small; gives its score."""
+        recipe = load_recipe(
+            "classify",
+            (
+                *self._data_settings(self.rows.train),
+                "training.learning_rate=1e-4",
+                "training.head_learning_rate=5e-3",
+                "training.num_epochs=2",
+                "model.max_tokens=128",
+                *overrides,
+            ),
+        )
+        if not (self.folder / "teacher" / runs.RESULT).exists():
+            finetune(recipe, "teacher", storage=self._storage)
+        return self._score("teacher")
+
+    def augment(self, name: str, settings: AugmentSettings) -> Path:
+        """Copies of the training rows, with the rows themselves."""
+        path = self.folder / f"{name}.parquet"
+        if not path.exists():
+            schema = RowSchema(
+                self._schema.text, self._schema.text_pair, "label", is_label_optional=True
+            )
+            request = AugmentRequest(find_files(place(self.rows.train)), schema, settings)
+            augment(request, path.name, storage=self._storage, kind="parquet", show_progress=True)
+        return path
+
+    def label(self, source: Path, name: str) -> Path:
+        """Rows with the teacher's logits."""
+        schema = RowSchema(
+            self._schema.text,
+            self._schema.text_pair,
+            "label",
+            is_label_optional=True,
+            copy="copy",
+        )
+        request = LabelRequest(self.teacher, find_files(source), schema)
+        label(request, name, storage=self._storage, show_progress=True)
+        return self.folder / name
+
+    def student(
+        self, name: str, recipe: str, rows: str, overrides: tuple[str, ...], *, has_teacher: bool
+    ) -> Score:
+        """Train a student; gives its score."""
+        run = f"students/{name}"
+        task = read_manifest(self.teacher).task
+        assert isinstance(task, ClassificationSpec)
+        settings = (
+            *self._data_settings(rows),
+            f"task.labels={json.dumps(task.labels, ensure_ascii=False)}",
+            f"data.teacher_logits_column={'teacher_logits' if has_teacher else ''}",
+            *overrides,
+        )
+        loaded = load_recipe_of(DistillRecipe, recipe, settings, folder_name="distill")
+        if not (self.folder / run / runs.RESULT).exists():
+            distill(loaded, run, storage=self._storage)
+        return self._score(run)
+
+    def _score(self, run: str) -> Score:
+        saved = self.folder / run / "score.json"
+        if not saved.exists():
+            model = self.folder / run / runs.MODEL
+            values = {
+                split: measure(model, Path(place(name)), self._schema).metrics[self.metric]
+                for split, name in (("dev", self.rows.dev), ("test", self.rows.test))
+            }
+            saved.write_text(json.dumps(values), encoding="utf-8")
+        return Score(**json.loads(saved.read_text(encoding="utf-8")))
+
+    def _data_settings(self, rows: str) -> tuple[str, ...]:
+        settings = (
+            f"data.train={json.dumps(place(rows) if not Path(rows).is_absolute() else rows)}",
+            f"data.dev={json.dumps(place(self.rows.dev))}",
+            f"data.text_column={self.rows.text}",
+        )
+        pair = (f"data.text_pair_column={self.rows.text_pair}",) if self.rows.text_pair else ()
+        return settings + pair
+
+
+def with_first_copies(labelled: Path, num_copies: int, target: Path) -> Path:
+    """Keep the rows as they were given and their first copies.
+
+    A copy depends on its number alone, so these are what fewer copies would have given.
+    """
+    table = pyarrow.parquet.read_table(labelled / ROWS)
+    return _written(table.filter(pc.less_equal(table["copy"], num_copies)), target)
+
+
+def with_hard_labels(labelled: Path, target: Path) -> Path:
+    """Put the teacher's first choice in the place of its logits, as the kit's offline flow does."""
+    table = pyarrow.parquet.read_table(labelled / ROWS)
+    column = table["teacher_logits"].combine_chunks()
+    logits = column.flatten().to_numpy().reshape(table.num_rows, -1)
+    hard = (logits == logits.max(axis=1, keepdims=True)).astype("float32") * _HARD_LOGIT
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(hard.ravel()), hard.shape[1])
+    index = table.column_names.index("teacher_logits")
+    return _written(table.set_column(index, "teacher_logits", lists), target)
+
+
+def _written(table: pa.Table, target: Path) -> Path:
+    if not target.exists():
+        partial = target.with_suffix(".partial")
+        pyarrow.parquet.write_table(table, partial, compression="zstd")
+        partial.rename(target)
+    return target

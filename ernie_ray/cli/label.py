@@ -1,0 +1,123 @@
+"""``ernie-ray label``: rows in, the same rows with a teacher's logits out."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import click
+
+from ernie_ray.cli.options import (
+    address_option,
+    bad_rows_option,
+    columns_options,
+    engine_options,
+    open_storage,
+    storage_option,
+)
+from ernie_ray.cli.ray_session import connect
+from ernie_ray.text.row_files import find_files
+from ernie_ray.text.rows import RowSchema
+
+
+@click.command(name="label")
+@click.argument("teacher")
+@click.argument("input_names", metavar="INPUT...", nargs=-1, required=True)
+@click.option("--output", metavar="FOLDER", required=True, help="Folder to write.")
+@click.option(
+    "--label-column",
+    default="label",
+    show_default=True,
+    help="Column of the label, which rows may lack.",
+)
+@click.option("--vectors", is_flag=True, help="Give each row the teacher's vector, too.")
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Leave out rows without a label whose best class is less probable.",
+)
+@click.option("--balance", is_flag=True, help="Keep equally many rows of each class found.")
+@click.option("--seed", default=42, show_default=True, help="Draws what --balance keeps.")
+@click.option(
+    "--num-actors",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Copies of the teacher, run by Ray; 0: one, without Ray.",
+)
+@click.option("--gpus-per-actor", type=click.FloatRange(0), default=0.0, help="May be a fraction.")
+@click.option(
+    "--batch-tokens",
+    type=click.IntRange(1),
+    default=4096,
+    show_default=True,
+    help="Largest padded batch, in tokens.",
+)
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+@columns_options
+@bad_rows_option
+@engine_options
+@storage_option
+@address_option
+def command(
+    teacher: str,
+    input_names: tuple[str, ...],
+    output: str,
+    label_column: str,
+    num_actors: int,
+    address: str | None,
+    **options: Any,
+) -> None:
+    r"""Let the model directory TEACHER label the rows of each INPUT.
+
+    INPUT is a file, a folder or a glob of .jsonl, .csv, .tsv, .txt (also .gz) and .parquet. Rows
+    may have a label or not, and may be augmented copies. FOLDER gets rows.parquet with the column
+    teacher_logits, and labelled.json, which says what was labelled by whom. The same command again
+    goes on where a killed one stopped.
+
+    \b
+    Examples:
+      ernie-ray label runs/teacher/model new.jsonl --output labelled
+      ernie-ray label runs/teacher/model train.jsonl augmented.jsonl new/ --output labelled
+      ernie-ray label s3://b/teacher s3://b/rows/ --num-actors 8 --gpus-per-actor 0.5 --output s3://b/out
+    """
+    from ernie_ray.distillation.teacher import TeacherSettings
+    from ernie_ray.jobs.label import label
+    from ernie_ray.jobs.label_request import LabelRequest, Pool, Selection
+
+    place = open_storage(options["storage"])
+    request = LabelRequest(
+        teacher=place.resolve(teacher),
+        files=tuple(file for name in input_names for file in find_files(place.resolve(name))),
+        schema=RowSchema(
+            options["text_column"],
+            options["text_pair_column"],
+            label_column,
+            is_label_optional=True,
+            copy="copy",
+        ),
+        settings=TeacherSettings(options["engine"], options["precision"], options["batch_tokens"]),
+        selection=Selection(options["min_confidence"], options["balance"], options["seed"]),
+        has_vectors=options["vectors"],
+        on_bad=options["bad_rows"],
+    )
+    with connect(address) if num_actors else nullcontext():
+        manifest = label(
+            request,
+            output,
+            storage=place,
+            pool=Pool(num_actors, gpus_per_actor=options["gpus_per_actor"]),
+            show_progress=not options["quiet"],
+        )
+    for name, count in (
+        ("bad rows skipped", manifest.num_skipped),
+        ("left out as unsure", manifest.num_unsure),
+        ("left out for balance", manifest.num_surplus),
+    ):
+        if count:
+            click.echo(f"{name}: {count}")
+    classes = ", ".join(f"{k} {n}" for k, n in manifest.num_rows_per_class.items())
+    click.echo(f"{manifest.num_rows} rows by teacher {manifest.teacher_name}: {classes}")
+    click.echo(f"labelled rows: {place.resolve(output)}")

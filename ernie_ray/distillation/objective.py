@@ -1,0 +1,125 @@
+"""What a student minimises: the teacher's logits and the hard labels, weighed row by row.
+
+Knows the feature cache and the losses; not the loop that calls it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+
+from ernie_ray.config import DistillationSection
+from ernie_ray.distillation.losses import (
+    hard_binary_cross_entropy,
+    hard_cross_entropy,
+    logit_mse,
+    soft_binary_cross_entropy,
+    soft_cross_entropy,
+)
+from ernie_ray.errors import ConfigError
+from ernie_ray.modeldir import ClassificationSpec, TaskSpec
+from ernie_ray.text.cache import FeatureCache
+from ernie_ray.training.batch_plan import EpochSubset
+
+
+class DistillationObjective:
+    """Sum over a micro-batch of (1 - w) x soft + w x hard, with a weight w per row."""
+
+    def __init__(
+        self, settings: DistillationSection, task: TaskSpec, first_hard_epoch: int
+    ) -> None:
+        """Settle the losses.
+
+        Args:
+            settings: Loss, temperature and weight.
+            task: Single-label or multi-label classification.
+            first_hard_epoch: From this epoch on labelled rows count with their labels alone.
+
+        Raises:
+            ConfigError: The task is none of these.
+        """
+        if not isinstance(task, ClassificationSpec):
+            raise ConfigError(f"students are trained for classification, not {task.family}")
+        self._settings = settings
+        self._is_multi_label = task.multi_label
+        self._first_hard_epoch = first_hard_epoch
+
+    def __call__(
+        self, logits: paddle.Tensor, cache: FeatureCache, indices: NDArray[np.int64], epoch: int
+    ) -> paddle.Tensor:
+        """Sum the loss over rows; see ``Objective``."""
+        labels, teacher = cache.labels(indices), cache.teacher_logits(indices)
+        if not teacher.shape[1]:
+            teacher = np.full((len(indices), logits.shape[1]), np.nan, dtype=np.float32)
+        weights = hard_weights(
+            labels,
+            teacher,
+            cache.copies[indices] > 0,
+            self._settings.hard_weight,
+            is_hard_epoch=epoch >= self._first_hard_epoch,
+        )
+        hard_B, soft_B = self._hard(logits, labels), self._soft(logits, teacher)
+        hard_part = paddle.sum(hard_B * paddle.to_tensor(weights[0]))
+        return hard_part + paddle.sum(soft_B * paddle.to_tensor(weights[1]))
+
+    def _hard(self, logits: paddle.Tensor, labels: NDArray[np.float32]) -> paddle.Tensor:
+        if not labels.shape[1]:
+            return paddle.zeros([len(labels)])
+        known = paddle.to_tensor(np.nan_to_num(labels))
+        return (hard_binary_cross_entropy if self._is_multi_label else hard_cross_entropy)(
+            logits, known
+        )
+
+    def _soft(self, logits: paddle.Tensor, teacher: NDArray[np.float32]) -> paddle.Tensor:
+        known = paddle.to_tensor(np.nan_to_num(teacher))
+        if self._settings.loss == "mse":
+            return logit_mse(logits, known)
+        loss = soft_binary_cross_entropy if self._is_multi_label else soft_cross_entropy
+        return loss(logits, known, self._settings.temperature)
+
+
+def hard_weights(
+    labels: NDArray[np.float32],
+    teacher: NDArray[np.float32],
+    is_copy: NDArray[np.bool_],
+    hard_weight: float,
+    *,
+    is_hard_epoch: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weigh each row's hard and soft loss.
+
+    Args:
+        labels: Encoded labels [rows, width], NaN where a row has none; width 0: none has any.
+        teacher: Teacher logits [rows, classes], NaN where a row has none.
+        is_copy: Augmented copies [rows].
+        hard_weight: Share of the hard loss in rows that have both.
+        is_hard_epoch: Labelled rows count with their labels alone.
+
+    Returns:
+        Weights of the hard and of the soft loss, each [rows].
+    """
+    has_label = np.isfinite(labels).all(axis=1) if labels.shape[1] else np.zeros(len(labels), bool)
+    has_teacher = np.isfinite(teacher).all(axis=1)
+    share = np.float32(1.0 if is_hard_epoch else hard_weight)
+    uses_label = has_label & ~(is_copy & has_teacher)
+    hard = np.where(uses_label, np.where(has_teacher, share, np.float32(1)), np.float32(0))
+    return hard.astype(np.float32), np.where(has_teacher, 1 - hard, 0).astype(np.float32)
+
+
+def labelled_rows(cache: FeatureCache, first_epoch: int) -> EpochSubset:
+    """The rows of the hard epochs: labelled, and as they were given.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    every = np.arange(len(cache))
+    labels = cache.labels(every)
+    is_labelled = np.isfinite(labels).all(axis=1) & (labels.shape[1] > 0)
+    rows = every[is_labelled & (cache.copies == 0)]
+    if not len(rows):
+        raise ConfigError(
+            "distillation.hard_epochs needs labelled rows, and the training rows have none; "
+            "set it to 0"
+        )
+    return EpochSubset(first_epoch, rows)

@@ -1,0 +1,125 @@
+"""Join what a labelling run has done, choose among the rows, and put the finished folder in place.
+
+Knows the parts of a run, not how they were made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+
+from ernie_ray.distillation.selection import keep_balanced, keep_confident
+from ernie_ray.jobs.label_request import LabelRequest, schema_of
+from ernie_ray.jobs.labelled_rows import MANIFEST, ROWS, LabelledManifest, Parts
+from ernie_ray.jobs.row_blocks import BadRowFilter, with_given_names
+from ernie_ray.jobs.storage import Storage, staging_path
+from ernie_ray.modeldir import ClassificationSpec, Manifest
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known when all chunks are there."""
+
+    teacher: Manifest
+    digest: str
+    inputs: list[str]
+    lengths: dict[int, int]
+    bad_rows: BadRowFilter
+
+
+def finish(
+    request: LabelRequest, output: str, storage: Storage, parts: Parts, found: Finding
+) -> LabelledManifest:
+    """Join the parts in input order, choose among the rows, and put the folder in place."""
+    rows, num_skipped = _joined(parts, found.lengths, schema_of(request, found.teacher))
+    found.bad_rows.refuse_none_left(rows.num_rows)
+    kept, num_unsure, num_surplus = _selected(rows, request, found.teacher)
+    task = found.teacher.task
+    labels = task.labels if isinstance(task, ClassificationSpec) else ()
+    folder = staging_path(storage.resolve(output))
+    folder.mkdir()
+    try:
+        written = with_given_names(kept, request.schema)
+        pyarrow.parquet.write_table(written, str(folder / ROWS), compression="zstd")
+        with (folder / ROWS).open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        names = [file.name for file in request.files]
+        manifest = LabelledManifest(
+            digest=found.digest,
+            teacher=found.teacher.fingerprint,
+            teacher_name=found.teacher.name,
+            labels=labels,
+            task=task,
+            inputs=dict(zip(names, found.inputs, strict=True)),
+            num_rows_per_file={names[i]: n for i, n in sorted(found.lengths.items())},
+            num_rows=kept.num_rows,
+            num_skipped=num_skipped,
+            num_unsure=num_unsure,
+            num_surplus=num_surplus,
+            num_rows_per_class=_per_class(kept, labels),
+            engine=f"{request.settings.engine} {request.settings.precision}",
+            sha256=sha256,
+        )
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+        storage.publish(folder, output, last=MANIFEST)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    parts.remove()
+    return manifest
+
+
+def _joined(parts: Parts, lengths: dict[int, int], schema: pa.Schema) -> tuple[pa.Table, int]:
+    """All good rows in input order with their ids, and the number of bad ones."""
+    starts = np.cumsum([0, *(lengths[file] for file in sorted(lengths))])
+    tables, num_skipped = [schema.empty_table()], 0
+    for file, chunk in sorted(parts.num_rows):
+        rows = parts.read(file, chunk)
+        good = rows.filter(pc.is_null(rows["problem"]))
+        num_skipped += rows.num_rows - good.num_rows
+        ids = pa.array(starts[file] + good["row"].to_numpy(), pa.int64())
+        good = good.append_column("id", ids)
+        tables.append(good.select(schema.names).cast(schema))
+    return pa.concat_tables(tables), num_skipped
+
+
+def _selected(
+    rows: pa.Table, request: LabelRequest, teacher: Manifest
+) -> tuple[pa.Table, int, int]:
+    """The rows kept, how many the teacher was not sure of, and how many were too many."""
+    selection = request.selection
+    is_multi_label = isinstance(teacher.task, ClassificationSpec) and teacher.task.multi_label
+    if rows.num_rows == 0:
+        return rows, 0, 0
+    logits = _logits_of(rows)
+    if "label" in rows.column_names:
+        has_label = pc.is_valid(rows["label"]).to_numpy()
+        is_labelled = has_label & (rows["copy"].to_numpy() == 0)
+    else:
+        is_labelled = np.zeros(rows.num_rows, dtype=bool)
+    sure = keep_confident(
+        logits, is_labelled, selection.min_confidence, is_multi_label=is_multi_label
+    )
+    rows, logits, is_labelled = rows.filter(pa.array(sure)), logits[sure], is_labelled[sure]
+    num_unsure = int((~sure).sum())
+    if not selection.balance:
+        return rows, num_unsure, 0
+    even = keep_balanced(logits, is_labelled, selection.seed)
+    return rows.filter(pa.array(even)), num_unsure, int((~even).sum())
+
+
+def _per_class(rows: pa.Table, labels: tuple[str, ...]) -> dict[str, int]:
+    if not labels or rows.num_rows == 0:
+        return dict.fromkeys(labels, 0)
+    counts = np.bincount(_logits_of(rows).argmax(axis=1), minlength=len(labels))
+    return dict(zip(labels, counts.tolist(), strict=True))
+
+
+def _logits_of(rows: pa.Table) -> np.ndarray:
+    column = rows["teacher_logits"].combine_chunks()
+    return column.flatten().to_numpy().reshape(rows.num_rows, -1)

@@ -1,0 +1,184 @@
+"""Make what a student's training workers read: vocabulary, start folder and feature caches.
+
+The vocabulary is built from the training rows as they were given, without their augmented copies.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ernie_ray.config import DistillRecipe
+from ernie_ray.errors import ConfigError
+from ernie_ray.jobs import runs
+from ernie_ray.jobs.features import FeatureRequest, collect_labels
+from ernie_ray.jobs.labelled_rows import read_labelled_manifest
+from ernie_ray.jobs.prepare import Prepared, prepare_features, row_schema
+from ernie_ray.jobs.storage import Location, Storage, staging_path
+from ernie_ray.modeldir import (
+    BowConfig,
+    ClassificationSpec,
+    CnnConfig,
+    LstmConfig,
+    StudentConfig,
+    VocabularySpec,
+)
+from ernie_ray.modeldir.folder import VOCABULARY
+from ernie_ray.models.start import StartSpec, read_spec, write_student_start
+from ernie_ray.text.rows import RowSchema, read_rows
+from ernie_ray.text.student_vocabulary import VocabularySettings, build_vocabulary
+
+COPY_COLUMN = "copy"
+
+
+def student_row_schema(recipe: DistillRecipe) -> RowSchema:
+    """Columns of the training rows: labels and teacher logits are optional in each."""
+    data = recipe.data
+    return RowSchema(
+        text=data.text_column,
+        text_pair=data.text_pair_column or None,
+        label=data.label_column,
+        is_multi_label=recipe.task.multi_label,
+        is_label_optional=bool(data.teacher_logits_column),
+        teacher_logits=data.teacher_logits_column or None,
+        copy=COPY_COLUMN,
+    )
+
+
+def prepare_student(
+    recipe: DistillRecipe, run: str, storage: Storage, *, show_progress: bool
+) -> Prepared:
+    """Write the start folder and the feature caches of a student's run, or find them written.
+
+    Args:
+        recipe: The resolved recipe.
+        run: The run folder, as ``Storage.resolve`` takes it.
+        storage: Resolves the recipe's files and the run folder.
+        show_progress: Draw bars on stderr.
+
+    Raises:
+        DataError: A file or row cannot be used.
+        ConfigError: The recipe does not fit the rows.
+    """
+    start = _start(recipe, f"{run}/{runs.START}", storage)
+    local_start = storage.fetch(start)
+    splits = {"train": (recipe.data.train, student_row_schema(recipe))}
+    if recipe.data.dev:
+        splits["dev"] = (recipe.data.dev, row_schema(recipe))
+    requests = {
+        split: _feature_request(recipe, storage.resolve(name), schema, local_start)
+        for split, (name, schema) in splits.items()
+    }
+    return prepare_features(start, requests, run, storage, show_progress=show_progress)
+
+
+def _start(recipe: DistillRecipe, target: str, storage: Storage) -> Location:
+    location = storage.resolve(target)
+    if storage.exists(target):
+        return location
+    student = recipe.student
+    vocabulary = build_vocabulary(
+        VocabularySettings(
+            kind=student.vocabulary,
+            max_pieces=student.max_pieces,
+            min_count=student.min_count,
+            lowercase=student.lowercase,
+            orders=student.ngram_orders,
+            bucket_bits=student.bucket_bits,
+        ),
+        _texts(recipe, storage),
+    )
+    spec = StartSpec(
+        task=ClassificationSpec(
+            labels=_labels(recipe, storage), multi_label=recipe.task.multi_label
+        ),
+        network=student_network(recipe, vocabulary),
+        pooling=None,
+        normalize=False,
+        text_prefix="",
+        max_tokens=student.max_tokens,
+        pretrained="",
+        embedding_std=student.embedding_std,
+    )
+    folder = staging_path(location)
+    folder.mkdir()
+    try:
+        write_student_start(folder, spec, vocabulary)
+        return storage.publish(folder, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def student_network(recipe: DistillRecipe, vocabulary: VocabularySpec) -> StudentConfig:
+    """Describe the network that a recipe asks for.
+
+    Raises:
+        ConfigError: The settings do not make a network.
+    """
+    student = recipe.student
+    settings: dict[str, Any] = {
+        "vocab_size": vocabulary.size,
+        "embedding_size": student.embedding_size,
+        "is_pair": bool(recipe.data.text_pair_column),
+        "squash": student.squash,
+        "hidden_sizes": student.hidden_sizes,
+        "dense_activation": student.dense_activation,
+        **({"pooling": student.pooling} if student.pooling else {}),
+    }
+    try:
+        if student.kind == "bow":
+            return BowConfig(**settings)
+        if student.kind == "cnn":
+            return CnnConfig(
+                **settings,
+                widths=student.widths,
+                num_filters=student.num_filters,
+                activation=student.activation,
+            )
+        return LstmConfig(
+            **settings, num_units=student.num_units, is_bidirectional=student.is_bidirectional
+        )
+    except ValueError as error:
+        problem = str(error).splitlines()
+        raise ConfigError(f"student: {problem[1].strip()}: {problem[2].strip()}") from error
+
+
+def _labels(recipe: DistillRecipe, storage: Storage) -> tuple[str, ...]:
+    """Class names in the order of the teacher's logits."""
+    if recipe.task.labels:
+        return recipe.task.labels
+    location = storage.resolve(recipe.data.train)
+    if recipe.data.teacher_logits_column:
+        manifest = read_labelled_manifest(storage, recipe.data.train)
+        if manifest is None:
+            raise ConfigError(
+                f"{location}: nothing says in which order the teacher's logits stand; give the "
+                "folder that `ernie-ray label` wrote, or name the classes in task.labels"
+            )
+        return manifest.labels
+    return collect_labels(location, row_schema(recipe), on_bad=recipe.data.bad_rows)
+
+
+def _texts(recipe: DistillRecipe, storage: Storage) -> Iterator[str]:
+    location = storage.resolve(recipe.data.train)
+    for row in read_rows(location, student_row_schema(recipe), on_bad=recipe.data.bad_rows):
+        if row.copy == 0:
+            yield row.text
+            if row.text_pair is not None:
+                yield row.text_pair
+
+
+def _feature_request(
+    recipe: DistillRecipe, location: Location, schema: RowSchema, start: Path
+) -> FeatureRequest:
+    spec = read_spec(start)
+    return FeatureRequest(
+        location=location,
+        schema=schema,
+        task=spec.task,
+        tokenizer=start / VOCABULARY,
+        max_tokens=spec.max_tokens,
+        on_bad=recipe.data.bad_rows,
+    )

@@ -1,0 +1,103 @@
+"""A model of this process behind the ``Runner`` interface: tokenizer, queue, engine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from ernie_ray.errors import ErnieRayError, TextTooLongError
+from ernie_ray.inference.answers import Answers
+from ernie_ray.inference.batcher import BatchDone, Batcher
+from ernie_ray.inference.grouping import BatchLimits
+from ernie_ray.inference.lane_queue import Lane
+from ernie_ray.inference.text_answers import answers_of_texts
+from ernie_ray.inference.text_model import TextModel
+from ernie_ray.modeldir import Manifest
+from ernie_ray.serving.ask import Ask, Result
+from ernie_ray.serving.scatter import scatter
+from ernie_ray.text.features import TokenIds, rows_of_texts
+
+
+class LocalRunner:
+    """Runs asks through a batcher of its own."""
+
+    def __init__(
+        self,
+        model: TextModel,
+        batching: BatchLimits | None = None,
+        on_batch: Callable[[BatchDone], None] | None = None,
+    ) -> None:
+        """Wrap a loaded model.
+
+        Args:
+            model: Loaded and verified.
+            batching: Bounds of its queue and batches.
+            on_batch: Called after each batch.
+        """
+        self.model = model
+        self.batcher = Batcher(model, batching, on_batch)
+
+    @property
+    def manifest(self) -> Manifest:
+        """Task, labels, lengths and lineage."""
+        return self.model.manifest
+
+    @property
+    def max_queue_tokens(self) -> int:
+        """Tokens that may wait."""
+        return self.batcher.limits.max_queue_tokens
+
+    async def run(self, ask: Ask) -> Result:
+        """Answer an ask; see ``Runner.run``."""
+        started_s = time.monotonic()
+        if ask.token_ids:
+            rows = [TokenIds(ids, [0] * len(ids)) for ids in ask.token_ids]
+        else:
+            rows = await self.batcher.tokenize(ask.texts)
+        tokenize_s = time.monotonic() - started_s
+        groups = rows_of_texts(rows)
+        truncated = [i for i, g in enumerate(groups) if any(rows[k].is_truncated for k in g)]
+        too_long: dict[int, ErnieRayError] = {}
+        if truncated and not ask.truncate:
+            too_long = {i: self._too_long(i) for i in truncated}
+            if len(too_long) == len(groups):
+                raise too_long[0]
+            truncated = []
+        run = [rows[k] for i, group in enumerate(groups) if i not in too_long for k in group]
+        answers = answers_of_texts(await self._infer(run, ask), run)
+        result = Result(
+            answers.vectors,
+            answers.logits,
+            answers.errors,
+            sum(map(len, rows)),
+            truncated,
+            self.model.fingerprint,
+            tokenize_s,
+            answers.queue_s,
+            answers.forward_s,
+            run if self.manifest.task.is_per_token else (),
+        )
+        return scatter(result, too_long, len(groups)) if too_long else result
+
+    async def check(self) -> None:
+        """Run a real forward past the queue."""
+        rows = await asyncio.to_thread(self.model.tokenize, ["health"])
+        await asyncio.to_thread(self.model.forward, rows)
+
+    async def close(self) -> None:
+        """Finish what is inside."""
+        await self.batcher.close()
+
+    async def _infer(self, rows: list[TokenIds], ask: Ask) -> Answers:
+        # More than one batch's worth is bulk whatever the client says: it must not hold back
+        # those who wait for one text.
+        is_big = sum(map(len, rows)) > self.batcher.limits.max_batch_tokens
+        lane = Lane.BULK if is_big else ask.lane
+        return await self.batcher.infer(rows, lane=lane, choice=ask.choice)
+
+    def _too_long(self, index: int) -> TextTooLongError:
+        return TextTooLongError(
+            f"text {index} has more than {self.manifest.input.max_tokens} tokens; "
+            'shorten it or send "truncate": true'
+        )

@@ -1,0 +1,70 @@
+"""Routes that answer without a model: models, health, metrics, the API's own documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+
+import orjson
+
+from ernie_ray.serving.ask import Call
+from ernie_ray.serving.catalog import Catalog
+from ernie_ray.serving.meters import Meters
+from ernie_ray.serving.openapi import openapi_document
+from ernie_ray.serving.reply import Problem, Reply, json_reply, problem_reply
+
+
+class PlainRoutes:
+    """Handlers of the GET routes."""
+
+    def __init__(self, catalog: Catalog, meters: Meters, is_closing: Callable[[], bool]) -> None:
+        self._catalog = catalog
+        self._meters = meters
+        self._is_closing = is_closing
+
+    async def models(self, _: bytes, call: Call) -> Reply:
+        """GET /v1/models."""
+        data = [
+            # The first four are what OpenAI clients read; the time of creation is not recorded.
+            {"id": m.name, "object": "model", "created": 0, "owned_by": "ernie-ray", **m.describe()}
+            for m in self._catalog
+        ]
+        return json_reply({"object": "list", "data": data})
+
+    async def health(self, _: bytes, call: Call) -> Reply:
+        """GET /health: the process answers."""
+        return json_reply({"status": "alive"})
+
+    async def ready(self, _: bytes, call: Call) -> Reply:
+        """GET /ready: the models are loaded and new requests are taken."""
+        if self._is_closing():
+            return problem_reply(Problem(503, "closing", "this replica is shutting down", 1.0))
+        return json_reply({"status": "ready", "models": [model.name for model in self._catalog]})
+
+    async def metrics(self, _: bytes, call: Call) -> Reply:
+        """GET /metrics: this replica's numbers; Ray exports those of all."""
+        text = self._meters.text().encode()
+        return Reply(200, text, ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),))
+
+    async def openapi(self, _: bytes, call: Call) -> Reply:
+        """GET /openapi.json."""
+        return Reply(200, _openapi_bytes())
+
+    async def docs(self, _: bytes, call: Call) -> Reply:
+        """GET /docs: a page that reads the document and sends requests; it needs no other host."""
+        headers = (
+            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-security-policy", b"default-src 'self' 'unsafe-inline'"),
+        )
+        return Reply(200, _docs_page(), headers)
+
+
+@cache
+def _openapi_bytes() -> bytes:
+    return orjson.dumps(openapi_document())
+
+
+@cache
+def _docs_page() -> bytes:
+    return files("ernie_ray.serving").joinpath("docs.html").read_bytes()

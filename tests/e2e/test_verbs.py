@@ -1,0 +1,134 @@
+"""Every verb as a submitted job: its exit status, its log, and what it leaves in storage."""
+
+import json
+import time
+
+import pytest
+
+from ernie_ray.inference.predictor import Predictor
+from ernie_ray.jobs import runs
+from tests.tiny_models import tiny_rows
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
+
+RECIPE = """
+[data]
+train = "rows/train.jsonl"
+dev = "rows/dev.jsonl"
+test = "rows/dev.jsonl"
+
+[model]
+pretrained = "encoders/tiny"
+max_tokens = 32
+
+[training]
+num_epochs = 4
+eval_every_steps = 5
+global_batch_size = 8
+learning_rate = 3e-3
+
+[scaling]
+num_workers = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory, tiny_embedding_dir, tiny_model_dir):
+    store = tmp_path_factory.mktemp("store")
+    (store / "rows").mkdir()
+    (store / "encoders").mkdir()
+    (store / "encoders" / "tiny").symlink_to(tiny_embedding_dir)
+    (store / "model").symlink_to(tiny_model_dir)
+    for seed, (name, size) in enumerate({"train": 160, "dev": 48, "more": 600}.items()):
+        lines = (
+            json.dumps({"text": text, "label": label}, ensure_ascii=False)
+            for text, label in tiny_rows(size, seed)
+        )
+        (store / "rows" / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return store
+
+
+@pytest.fixture(scope="module")
+def working_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uploaded")
+    (folder / "mine.toml").write_text(RECIPE)
+    return folder
+
+
+@pytest.fixture
+def job(cluster, working_dir, storage):
+    """Submit a verb under an id of its own; gives its exit status and its log as Ray keeps it."""
+
+    def run(name: str, *words: str) -> tuple[int, str]:
+        submission = ("--submission-id", name)
+        done = cluster.submit(working_dir, "python", "-m", "ernie_ray", *words, options=submission)
+        return done.returncode, cluster.job("logs", name).stdout
+
+    run.storage = ("--storage", str(storage))
+    return run
+
+
+def test_evaluate_prints_its_metrics(job):
+    status, log = job("evaluate", "evaluate", "model", "rows/dev.jsonl", *job.storage)
+    assert status == 0, log
+    assert "accuracy" in log
+
+
+def test_predict_by_actors_and_without_leave_the_same_file(job, storage):
+    for name, actors in (("alone", "0"), ("actors", "2")):
+        words = ("--num-actors", actors, "--output", f"out/{name}.jsonl")
+        status, log = job(name, "predict", "model", "rows/more.jsonl", *words, *job.storage)
+        assert status == 0, log
+    alone, actors = (
+        [json.loads(line) for line in (storage / "out" / f"{name}.jsonl").open(encoding="utf-8")]
+        for name in ("alone", "actors")
+    )
+    assert [row["id"] for row in actors] == list(range(600))
+    assert [row["label"] for row in actors] == [row["label"] for row in alone]
+
+
+def test_export_leaves_a_model_directory(job, storage):
+    words = ("export", "--pretrained", "encoders/tiny", "models/exported")
+    status, log = job("export", *words, *job.storage)
+    assert status == 0, log
+    assert (
+        len(Predictor.from_dir(storage / "models" / "exported").predict(["好书"])[0].vector) == 32
+    )
+
+
+def test_env_prints_the_table(job):
+    status, log = job("env", "env")
+    assert status == 0
+    assert "export RAY_AUTH_MODE=token" in log
+
+
+def test_a_failed_job_has_a_failed_status_and_one_line_of_reason(job, cluster):
+    status, log = job("fails", "predict", "nothing", "rows/dev.jsonl", *job.storage)
+    assert status == 1
+    assert "nothing: no such file or folder" in log
+    assert "FAILED" in cluster.job("status", "fails").stdout.upper()
+
+
+def test_a_stopped_finetune_goes_on_where_it_stopped(job, cluster, working_dir, storage):
+    words = ("finetune", "mine.toml", "--output", "runs/stopped", *job.storage)
+    options = ("--submission-id", "stopped", "--no-wait")
+    started = cluster.submit(working_dir, "python", "-m", "ernie_ray", *words, options=options)
+    assert started.returncode == 0, started.stderr
+    run = storage / "runs" / "stopped"
+    while not runs.find_checkpoints(run):
+        time.sleep(0.05)
+    assert cluster.job("stop", "stopped").returncode == 0
+    assert "STOPPED" in cluster.job("status", "stopped").stdout.upper()
+    assert not (run / runs.RESULT).exists()
+    reached = runs.find_checkpoints(run)[-1].step
+    status, log = job("goes-on", *words)
+    assert status == 0, log
+    assert json.loads((run / runs.RESULT).read_text())["metrics"]["test"]
+    steps = [
+        line["step"]
+        for line in map(json.loads, (run / runs.METRICS).read_text().splitlines())
+        if "loss" in line
+    ]
+    assert runs.find_checkpoints(run)[-1].step == 80
+    assert len(steps) == len(set(steps))
+    assert reached > 0

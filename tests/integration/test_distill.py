@@ -1,0 +1,166 @@
+"""Students trained on real Ray Train workers, from labels, from a teacher, and from both."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from ernie_ray.config import DistillRecipe, load_recipe_of
+from ernie_ray.errors import ConfigError, DataError
+from ernie_ray.inference.predictor import Predictor
+from ernie_ray.jobs import runs
+from ernie_ray.jobs.distill import distill
+from ernie_ray.jobs.progress import read_metrics
+from ernie_ray.jobs.storage import Storage
+from tests.tiny_models import tiny_rows
+
+# Ray Data sets its own deprecated options when it is first used.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
+    pytest.mark.usefixtures("local_ray"),
+]
+SMALL = {
+    "bow": ["student.bucket_bits=12", "student.embedding_size=16"],
+    "cnn": ["student.embedding_size=16", "student.num_filters=8"],
+    "lstm": ["student.embedding_size=16", "student.num_units=8", "student.max_pieces=200"],
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Rows with labels, and rows with the logits of a teacher that is always right."""
+    folder = tmp_path_factory.mktemp("data")
+    for seed, (name, size) in enumerate({"train": 400, "dev": 60, "test": 60}.items()):
+        lines = [json.dumps({"text": t, "label": lab}) + "\n" for t, lab in tiny_rows(size, seed)]
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    rows = tiny_rows(400, 7)
+    is_positive = np.array([lab == "positive" for _, lab in rows])
+    logits = np.where(is_positive[:, None], [-2.0, 2.0], [2.0, -2.0])
+    table = pa.table(
+        {
+            "text": [text for text, _ in rows],
+            "label": [lab if i % 4 == 0 else None for i, (_, lab) in enumerate(rows)],
+            "copy": [0] * len(rows),
+            "teacher_logits": logits.tolist(),
+        }
+    )
+    pyarrow.parquet.write_table(table, folder / "soft.parquet")
+    return folder
+
+
+@pytest.fixture
+def train(data, tmp_path):
+    def run(name, recipe, *changes, num_epochs=4):
+        settings = [
+            "data.dev=dev.jsonl",
+            "data.test=test.jsonl",
+            *SMALL[recipe],
+            "student.max_tokens=40",
+            "training.global_batch_size=32",
+            "training.learning_rate=1e-2",
+            "training.dropout=0.1",
+            f"training.num_epochs={num_epochs}",
+            *changes,
+        ]
+        loaded = load_recipe_of(DistillRecipe, recipe, settings, folder_name="distill")
+        storage = Storage(str(data))
+        return distill(loaded, str(tmp_path / name), storage=storage, show_progress=False)
+
+    return run
+
+
+HARD = ["data.train=train.jsonl", "data.teacher_logits_column="]
+SOFT = ["data.train=soft.parquet", 'task.labels=["negative", "positive"]']
+
+
+@pytest.mark.parametrize("recipe", ["bow", "cnn", "lstm"])
+def test_each_student_learns_from_a_teacher_alone_and_is_served_by_numpy(train, recipe):
+    result = train(recipe, recipe, *SOFT, "distillation.hard_weight=0.0", num_epochs=8)
+    assert result.metrics["test"]["accuracy"] > 0.85
+    predictor = Predictor.from_dir(result.model)
+    assert (predictor.engine, predictor.precision) == ("numpy", "fp32")
+    (prediction,) = predictor.predict(["这家书店很好"])
+    assert prediction.result["label"] == "positive"
+    assert predictor.manifest.lineage.recipe["student"]["kind"] == recipe
+
+
+def test_a_student_learns_from_labels_alone(train):
+    assert train("plain", "bow", *HARD).metrics["test"]["accuracy"] > 0.85
+
+
+def test_two_workers_compute_what_one_computes(train):
+    changes = (*SOFT, "training.dropout=0.0", "training.log_every_steps=1")
+    one = train("one", "cnn", *changes, num_epochs=2)
+    two = train("two", "cnn", *changes, "scaling.num_workers=2", num_epochs=2)
+    losses = [
+        [line["loss"] for line in read_metrics(r.run / runs.METRICS) if "loss" in line]
+        for r in (one, two)
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)
+
+
+def test_the_last_epochs_see_the_labelled_rows_alone(train):
+    changes = ("distillation.hard_epochs=1", "training.log_every_steps=1")
+    result = train("hard", "bow", *SOFT, *changes, num_epochs=2)
+    lines = [line for line in read_metrics(result.run / runs.METRICS) if "loss" in line]
+    assert lines[-1]["num_steps"] == 13 + 4  # 400 rows, then the 100 with a label, by 32
+
+
+def test_training_stops_when_the_dev_metric_stays(train):
+    changes = ("training.patience_evaluations=2", "training.learning_rate=1e-9")
+    result = train("patient", "bow", *SOFT, *changes, num_epochs=9)
+    evaluations = [line for line in read_metrics(result.run / runs.METRICS) if "accuracy" in line]
+    assert len(evaluations) == 3
+
+
+def test_pairs_are_learnt_as_pairs(train, data):
+    rng = np.random.default_rng(3)
+    for name, size in (("pairs", 600), ("pairs_dev", 100)):
+        with (data / f"{name}.jsonl").open("w", encoding="utf-8") as stream:
+            for _ in range(size):
+                a, b = rng.choice(list("好坏快慢"), 2)
+                label = "same" if a == b else "other"
+                row = {"a": f"{a}书店", "b": f"房间{b}", "label": label}
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    changes = [
+        "data.train=pairs.jsonl",
+        "data.dev=pairs_dev.jsonl",
+        "data.test=pairs_dev.jsonl",
+        "data.teacher_logits_column=",
+        "data.text_column=a",
+        "data.text_pair_column=b",
+        "student.hidden_sizes=[16]",
+        "student.embedding_std=0.3",
+    ]
+    result = train("pairs", "cnn", *changes, num_epochs=12)
+    assert result.metrics["test"]["accuracy"] > 0.9
+    predictor = Predictor.from_dir(result.model)
+    labels = [
+        p.result["label"] for p in predictor.predict([("好书店", "房间好"), ("好书店", "房间慢")])
+    ]
+    assert labels == ["same", "other"]
+
+
+def test_logits_of_another_task_and_unnamed_classes_are_refused(train, data):
+    with pytest.raises(ConfigError, match=r"task\.labels"):
+        train("unnamed", "bow", "data.train=soft.parquet")
+    with pytest.raises(DataError, match="2 teacher logits, but the task has 3"):
+        train(
+            "three", "bow", "data.train=soft.parquet", 'task.labels=["negative", "positive", "x"]'
+        )
+
+
+def test_a_student_runs_without_any_framework(train):
+    model = train("alone", "bow", *SOFT, num_epochs=1).model
+    code = (
+        "import sys\n"
+        "from ernie_ray.inference.predictor import Predictor\n"
+        f"Predictor.from_dir({str(model)!r}).predict(['好书'])\n"
+        "heavy = {'paddle', 'ray', 'openvino', 'onnxruntime', 'onnx', 'torch'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,230 @@
+"""Labelling on real Ray Data actors, with kills at any place."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from ernie_ray.distillation.teacher import TeacherSettings
+from ernie_ray.errors import ConfigError, DataError
+from ernie_ray.inference.predictor import Predictor
+from ernie_ray.jobs.label import label
+from ernie_ray.jobs.label_request import LabelRequest, Pool, Selection
+from ernie_ray.jobs.labelled_rows import MANIFEST, ROWS
+from ernie_ray.jobs.storage import Storage
+from ernie_ray.text.row_files import find_files
+from ernie_ray.text.rows import RowSchema
+from tests.tiny_models import tiny_rows
+
+# Ray Data sets its own deprecated options when it is first used.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
+FP32 = TeacherSettings(engine="onnxruntime", precision="fp32")
+SCHEMA = RowSchema(label="label", is_label_optional=True, copy="copy")
+NUM_ROWS = 900
+
+
+@pytest.fixture(scope="module")
+def rows_dir(tmp_path_factory):
+    """Three files of 300 rows; those of the last one have no label."""
+    folder = tmp_path_factory.mktemp("rows")
+    for i in range(3):
+        rows = [{"text": t, "label": l} if i < 2 else {"text": t} for t, l in tiny_rows(300, i)]  # noqa: E741
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        (folder / f"{i}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+def request_for(teacher, rows, **changes):
+    settings = {"settings": FP32, "rows_per_chunk": 64, **changes}
+    return LabelRequest(teacher, find_files(rows), SCHEMA, **settings)
+
+
+def run(request, folder, name="out", **options):
+    manifest = label(request, name, storage=Storage(str(folder)), **options)
+    return manifest, pyarrow.parquet.read_table(folder / name / ROWS)
+
+
+def logits_of(table):
+    return np.stack(table["teacher_logits"].to_numpy())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_model_dir, rows_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return run(request_for(tiny_model_dir, rows_dir), folder, pool=Pool(0))[1]
+
+
+def test_each_row_keeps_its_place_and_gets_the_teachers_logits(
+    tiny_model_dir, rows_dir, tmp_path, uninterrupted
+):
+    manifest, table = run(
+        request_for(tiny_model_dir, rows_dir, has_vectors=True), tmp_path, pool=Pool(0)
+    )
+    expected = [row for i in range(3) for row in tiny_rows(300, i)]
+    texts = [text for text, _ in expected]
+    assert table["id"].to_pylist() == list(range(NUM_ROWS))
+    assert table["text"].to_pylist() == texts
+    labels = [lab for _, lab in expected[:600]] + [None] * 300
+    assert table["label"].to_pylist() == labels
+    predictor = Predictor.from_dir(tiny_model_dir, engine="onnxruntime", precision="fp32")
+    outputs = predictor.run(texts)
+    np.testing.assert_allclose(logits_of(table), outputs.logits, atol=1e-5)
+    np.testing.assert_array_equal(logits_of(table), logits_of(uninterrupted))
+    norms = np.linalg.norm(np.stack(table["teacher_vector"].to_numpy()), axis=1)
+    np.testing.assert_allclose(norms, 1, atol=1e-4)
+    assert manifest.teacher == predictor.fingerprint
+    assert manifest.labels == ("negative", "positive")
+    assert sum(manifest.num_rows_per_class.values()) == manifest.num_rows == NUM_ROWS
+
+
+def test_actors_on_ray_give_the_same(local_ray, tiny_model_dir, rows_dir, tmp_path, uninterrupted):
+    _, table = run(request_for(tiny_model_dir, rows_dir), tmp_path, pool=Pool(2))
+    assert table.equals(uninterrupted)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [MANIFEST, ROWS]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]  # no parts are left
+
+
+def test_a_finished_output_is_found_and_other_options_refuse_it(tiny_model_dir, rows_dir, tmp_path):
+    request = request_for(tiny_model_dir, rows_dir / "0.jsonl")
+    first, _ = run(request, tmp_path, pool=Pool(0))
+    before = (tmp_path / "out" / ROWS).stat().st_mtime_ns
+    assert run(request, tmp_path, pool=Pool(0))[0] == first
+    assert (tmp_path / "out" / ROWS).stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match="choose another output"):
+        run(request_for(tiny_model_dir, rows_dir / "1.jsonl"), tmp_path, pool=Pool(0))
+
+
+def driver(model: Path, rows: Path, folder: Path) -> subprocess.Popen:
+    """The command line in a process of its own."""
+    command = [
+        sys.executable, "-m", "ernie_ray", "label", str(model), str(rows),
+        "--output", str(folder / "out"), "--engine", "onnxruntime", "--precision", "fp32",
+        "--quiet",
+    ]  # fmt: skip
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+
+def parts_in(folder: Path) -> list[Path]:
+    return list(folder.glob(".out.parts-*/part-*.parquet"))
+
+
+@pytest.mark.timeout(400)
+def test_a_killed_driver_goes_on_where_it_was(tiny_model_dir, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    texts = [text for text, _ in tiny_rows(40_000, 5)]
+    lines = [json.dumps({"text": t}, ensure_ascii=False) + "\n" for t in texts]
+    path.write_text("".join(lines), encoding="utf-8")
+    process = driver(tiny_model_dir, path, tmp_path)
+    while len(parts_in(tmp_path)) < 2:
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.02)
+    # The whole session: the driver with the Ray that it started, as when a machine is lost.
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    survivors = {part: part.stat().st_mtime_ns for part in parts_in(tmp_path)}
+    assert 0 < len(survivors) < 40_000 // 512
+    assert not (tmp_path / "out").exists()
+
+    again = driver(tiny_model_dir, path, tmp_path)
+    kept: set[bool] = set()
+    while again.poll() is None:
+        here = parts_in(tmp_path)
+        if here:
+            kept.add(all(p.stat().st_mtime_ns == t for p, t in survivors.items() if p in here))
+        time.sleep(0.1)
+    assert again.returncode == 0, (tmp_path / "log").read_text()
+    assert kept == {True}  # what was done is not done again
+
+    table = pyarrow.parquet.read_table(tmp_path / "out" / ROWS)
+    assert table["id"].to_pylist() == list(range(40_000))
+    whole = request_for(tiny_model_dir, path, rows_per_chunk=512)
+    _, expected = run(whole, tmp_path, "whole", pool=Pool(0))
+    np.testing.assert_allclose(logits_of(table), logits_of(expected), atol=1e-6)
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_actor_loses_no_row(local_ray, tiny_model_dir, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps({"text": t}, ensure_ascii=False) + "\n" for t, _ in tiny_rows(20_000, 6)]
+    path.write_text("".join(lines), encoding="utf-8")
+    killed: list[int] = []
+    killer = threading.Thread(target=_kill_an_actor, args=(tmp_path, killed), daemon=True)
+    killer.start()
+    request = request_for(tiny_model_dir, path)
+    _, table = run(request, tmp_path, pool=Pool(2))
+    killer.join(timeout=10)
+    assert killed
+    assert table["id"].to_pylist() == list(range(20_000))
+    _, expected = run(request, tmp_path, "whole", pool=Pool(0))
+    np.testing.assert_allclose(logits_of(table), logits_of(expected), atol=1e-6)
+
+
+def _kill_an_actor(folder: Path, killed: list[int]) -> None:
+    """Wait for some parts, then end one of the labelling actors by its pid."""
+    while len(parts_in(folder)) < 2:
+        time.sleep(0.01)
+    for entry in Path("/proc").iterdir():
+        try:
+            name = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+            if b"MapWorker" in name and _is_descendant(int(entry.name), os.getpid()):
+                os.kill(int(entry.name), signal.SIGKILL)
+                killed.append(int(entry.name))
+                return
+        except OSError:
+            continue
+
+
+def _is_descendant(pid: int, ancestor: int) -> bool:
+    """Whether a process was started, at some remove, by another."""
+    while pid > 1:
+        if pid == ancestor:
+            return True
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return False
+
+
+def test_unsure_rows_and_surplus_are_left_out_but_never_labelled_ones(
+    tiny_model_dir, rows_dir, tmp_path, uninterrupted
+):
+    logits = logits_of(uninterrupted)
+    sure = np.sort(1 / (1 + np.exp(-np.abs(logits[:, 0] - logits[:, 1]))))
+    threshold = float(np.median(sure))
+    request = request_for(
+        tiny_model_dir, rows_dir, selection=Selection(threshold, balance=True, seed=1)
+    )
+    manifest, table = run(request, tmp_path, pool=Pool(0))
+    ids = set(table["id"].to_pylist())
+    assert ids >= set(range(600))
+    assert manifest.num_unsure > 0
+    assert manifest.num_rows + manifest.num_unsure + manifest.num_surplus == NUM_ROWS
+    free = np.array([i for i in sorted(ids) if i >= 600])
+    classes = np.bincount(logits[free].argmax(axis=1), minlength=2) if len(free) else [0, 0]
+    assert classes[0] == classes[1] or 0 in classes
+
+
+@pytest.mark.parametrize("num_actors", [0, 1])
+def test_a_bad_row_is_one_error_or_is_left_out(local_ray, tiny_model_dir, tmp_path, num_actors):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "好"}\n{"text": ""}\n{"text": "差"}\n', encoding="utf-8")
+    pool = Pool(num_actors)
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: 'text' is empty"):
+        run(request_for(tiny_model_dir, path), tmp_path, pool=pool)
+    manifest, table = run(
+        request_for(tiny_model_dir, path, on_bad="skip"), tmp_path, "skip", pool=pool
+    )
+    assert table["id"].to_pylist() == [0, 2]
+    assert manifest.num_skipped == 1
+
+
+def test_a_model_without_a_head_cannot_teach(tiny_embedding_dir, rows_dir, tmp_path):
+    with pytest.raises(ConfigError, match="nothing to teach"):
+        run(request_for(tiny_embedding_dir, rows_dir), tmp_path, pool=Pool(0))

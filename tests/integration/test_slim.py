@@ -1,0 +1,100 @@
+"""The whole chain on a tiny teacher: every stage once, and none twice."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from ernie_ray.config import SlimRecipe, load_recipe_of
+from ernie_ray.inference.predictor import Predictor
+from ernie_ray.jobs.slim import CONSTANT, DISTILLED, PLAIN, TEACHER, slim
+from ernie_ray.jobs.storage import Storage
+from tests.tiny_models import tiny_rows
+
+# Ray Data sets its own deprecated options when it is first used.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
+    pytest.mark.usefixtures("local_ray"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Rows under column names of their own."""
+    folder = tmp_path_factory.mktemp("data")
+    for seed, (name, size) in enumerate({"train": 120, "dev": 40, "test": 40, "more": 80}.items()):
+        rows = [
+            {"review": text, **({"kind": label} if name != "more" else {})}
+            for text, label in tiny_rows(size, seed)
+        ]
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+def recipe_for(teacher, *changes):
+    settings = [
+        f"teacher.model={teacher}",
+        "teacher.precision=fp32",
+        "teacher.engine=onnxruntime",
+        "data.train=train.jsonl",
+        "data.dev=dev.jsonl",
+        "data.test=test.jsonl",
+        'data.unlabelled=["more.jsonl"]',
+        "data.text_column=review",
+        "data.label_column=kind",
+        "augment.num_copies=2",
+        "label.num_actors=1",
+        "student.bucket_bits=10",
+        "student.embedding_size=8",
+        "training.num_epochs=2",
+        "report.base_encoder=false",
+        "report.num_timed_texts=20",
+        *changes,
+    ]
+    return load_recipe_of(SlimRecipe, "bow", settings, folder_name="slim")
+
+
+def stamps(run):
+    """When each file of the stages was written."""
+    return {
+        path.relative_to(run): path.stat().st_mtime_ns
+        for folder in run.iterdir() if folder.is_dir() or folder.suffix == ".parquet"
+        for path in ([folder] if folder.is_file() else folder.rglob("*")) if path.is_file()
+    }  # fmt: skip
+
+
+def test_the_chain_ends_in_a_table_and_repeats_only_what_a_change_concerns(
+    tiny_model_dir, data, tmp_path
+):
+    run, storage = tmp_path / "slim", Storage(str(data))
+    first = slim(recipe_for(tiny_model_dir), str(run), storage=storage, show_progress=False)
+    names = [row.name for row in first.report.rows]
+    assert names == [CONSTANT, TEACHER, PLAIN, DISTILLED]
+    assert all(row.p50_ms > 0 and row.test is not None for row in first.report.rows[1:])
+    assert first.table == (run / "table.txt").read_text(encoding="utf-8").rstrip("\n")
+    assert (run / "quality.svg").read_bytes().startswith(b"<?xml")
+    assert (run / "quality.png").read_bytes().startswith(b"\x89PNG")
+    assert Predictor.from_dir(first.student).engine == "numpy"
+
+    before = stamps(run)
+    slim(recipe_for(tiny_model_dir), str(run), storage=storage, show_progress=False)
+    assert stamps(run) == before
+
+    changed = recipe_for(tiny_model_dir, "distillation.temperature=3.0")
+    slim(changed, str(run), storage=storage, show_progress=False)
+    new = {path.parts[0].partition("-")[0] for path in stamps(run).keys() - before.keys()}
+    assert new == {"distilled"}
+    assert {k: v for k, v in stamps(run).items() if k in before} == before
+
+
+def test_without_copies_or_unlabelled_rows_the_training_rows_alone_are_labelled(
+    tiny_model_dir, data, tmp_path
+):
+    recipe = recipe_for(tiny_model_dir, "augment.num_copies=0", "data.unlabelled=[]")
+    result = slim(recipe, str(tmp_path / "s"), storage=Storage(str(data)), show_progress=False)
+    manifest = json.loads((result.stages["labelled"] / "labelled.json").read_text())
+    assert manifest["num_rows"] == 120
+    assert os.listdir(tmp_path / "s").count("augmented") == 0  # noqa: PTH208
+    assert np.isfinite(result.report.row(DISTILLED).test)

@@ -1,0 +1,44 @@
+import pytest
+
+from ernie_ray.config import DistillRecipe, SlimRecipe, builtin_recipes, load_recipe_of
+from ernie_ray.errors import ConfigError
+
+DATA = ["data.train=a.jsonl", "data.dev=b.jsonl", "data.test=c.jsonl"]
+
+
+@pytest.mark.parametrize("name", builtin_recipes("distill"))
+def test_every_built_in_student_needs_only_its_rows(name):
+    recipe = load_recipe_of(DistillRecipe, name, DATA, folder_name="distill")
+    assert recipe.data.teacher_logits_column == "teacher_logits"
+
+
+@pytest.mark.parametrize("name", builtin_recipes("slim"))
+def test_every_built_in_chain_trains_the_student_of_the_same_name(name):
+    chain = load_recipe_of(SlimRecipe, name, [*DATA, "teacher.model=t"], folder_name="slim")
+    student = load_recipe_of(DistillRecipe, name, DATA, folder_name="distill")
+    assert chain.student == student.student
+    assert chain.training == student.training
+    assert chain.distillation == student.distillation
+    chances = chain.augment
+    assert (chances.noise_probability, chances.replace_probability) == (0.1, 0.1)
+    assert (chances.num_copies, chances.fragment_probability) == (10, 1.0)
+
+
+def test_the_kits_bag_of_words_is_the_kits():
+    recipe = load_recipe_of(DistillRecipe, "bow-kit", DATA, folder_name="distill")
+    student, training = recipe.student, recipe.training
+    assert (student.max_pieces, student.embedding_size, student.squash) == (35_000, 128, "softsign")
+    assert (training.global_batch_size, training.learning_rate) == (100, 1e-4)
+    assert recipe.distillation.temperature == 1.0
+
+
+def test_hard_epochs_must_leave_some_for_the_teacher():
+    with pytest.raises(ConfigError, match="hard_epochs=6"):
+        load_recipe_of(
+            DistillRecipe, "bow", [*DATA, "distillation.hard_epochs=6"], folder_name="distill"
+        )
+
+
+def test_an_unknown_key_is_named():
+    with pytest.raises(ConfigError, match=r"student\.colour"):
+        load_recipe_of(DistillRecipe, "bow", [*DATA, "student.colour=1"], folder_name="distill")
