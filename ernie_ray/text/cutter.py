@@ -5,7 +5,6 @@ Knows the two kinds of files; networks and engines need not.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -80,14 +79,15 @@ def cutter_from_bytes(
     Raises:
         SourceError: The content is neither.
     """
-    try:
-        if _is_vocabulary(content):
+    if _is_vocabulary(content):
+        try:
             spec = VocabularySpec.model_validate_json(content)
-            return student_tokenizer(spec, max_tokens=max_tokens)
+        except ValidationError as error:
+            raise SourceError(f"{origin}: not a vocabulary: {error}") from error
+        return student_tokenizer(spec, max_tokens=max_tokens)
+    try:
         tokenizer = tokenizers.Tokenizer.from_buffer(content)
-    except (ValidationError, UnicodeDecodeError, ValueError) as error:
-        raise SourceError(f"{origin}: not a vocabulary: {error}") from error
-    except Exception as error:  # the tokenizers library raises a bare Exception
+    except Exception as error:  # the library raises ValueError or a bare Exception
         raise SourceError(f"{origin}: not a tokenizer.json: {error}") from error
     kind = WindowTokenizer if per_token else TextTokenizer
     return kind(tokenizer, max_tokens=max_tokens, text_prefix=text_prefix)
@@ -95,6 +95,4 @@ def cutter_from_bytes(
 
 def _is_vocabulary(content: bytes) -> bool:
     # A tokenizer.json is large, and nothing but the first key is needed to tell them apart.
-    if not content[:64].lstrip().startswith(b'{"kind"'):
-        return False
-    return isinstance(json.loads(content), dict)
+    return content[:64].lstrip().startswith(b'{"kind"')
