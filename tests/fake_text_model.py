@@ -100,5 +100,7 @@ class FakeTextModel:
             states[i, :, 1] = np.arange(states.shape[1])  # of the padding, too
         return Outputs(vectors, logits, dict.fromkeys(self.manifest.layer_nodes, states))
 
-    def decode(self, logits: NDArray[np.float32]) -> list[dict[str, Any]]:
+    def decode(
+        self, logits: NDArray[np.float32], rows: Sequence[TokenIds] = ()
+    ) -> list[dict[str, Any]]:
         return [{"label": "long" if b > 10 else "short", "score": 0.5} for _, b in logits.tolist()]

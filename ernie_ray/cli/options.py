@@ -51,7 +51,14 @@ def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="Column of the text.",
     )
-    return text(pair(command))
+    header = click.option(
+        "--columns",
+        metavar="NAME,NAME",
+        default="",
+        callback=lambda _context, _option, value: tuple(value.split(",")) if value else (),
+        help="Column names of .csv and .tsv files that have no header line.",
+    )
+    return text(pair(header(command)))
 
 
 def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:

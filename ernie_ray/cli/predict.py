@@ -78,11 +78,13 @@ def command(
     if chosen == "parquet" and output is None:
         raise click.UsageError("parquet cannot be written to standard output; give --output FILE")
     place = open_storage(options["storage"])
-    with _input_files(input_name, place) as files:
+    with _input_files(input_name, place, options["columns"]) as files:
         request = PredictRequest(
             model_dir=find_model(model_dir, place),
             files=files,
-            schema=RowSchema(options["text_column"], options["text_pair_column"]),
+            schema=RowSchema(
+                options["text_column"], options["text_pair_column"], header=options["columns"]
+            ),
             has_vectors=options["vectors"],
             options=RunOptions(options["engine"], options["precision"], options["bad_rows"]),
         )
@@ -100,9 +102,9 @@ def command(
 
 
 @contextmanager
-def _input_files(name: str, place: Any) -> Iterator[tuple[DataFile, ...]]:
+def _input_files(name: str, place: Any, columns: tuple[str, ...]) -> Iterator[tuple[DataFile, ...]]:
     if name != "-":
-        yield find_files(place.resolve(name))
+        yield find_files(place.resolve(name), without_suffix="tsv" if columns else "")
         return
     # Kept in a file, so that the same readers and messages serve it.
     with tempfile.TemporaryDirectory(prefix="ernie-ray-") as folder:

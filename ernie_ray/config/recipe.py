@@ -25,6 +25,10 @@ class DataSection(Section):
     text_column: str = Field("text", description="Column of the text.")
     text_pair_column: str = Field("", description="Column of a second text; empty: single texts.")
     label_column: str = Field("label", description="Column of the label.")
+    query_column: str = Field("", description="Column of what a ranking's rows are ranked by.")
+    columns: tuple[str, ...] = Field(
+        (), description="Column names of .csv and .tsv files that have no header line."
+    )
     bad_rows: Literal["error", "skip"] = Field(
         "error", description="error: stop at the first bad row; skip: count and list them."
     )
@@ -33,11 +37,28 @@ class DataSection(Section):
 class TaskSection(Section):
     """What the model shall answer."""
 
-    family: Literal["classification"] = Field("classification", description="Task family.")
+    family: Literal["classification", "pair", "token_labels", "reading"] = Field(
+        "classification", description="Task family."
+    )
     labels: tuple[str, ...] = Field(
-        (), description="Class names in logit order; empty: those of the training rows, sorted."
+        (),
+        description="Class names in logit order, or types of entities; empty: those of the "
+        "training rows, sorted.",
     )
     multi_label: bool = Field(False, description="Labels are independent, separated by '|'.")
+    objective: Literal["regression", "ranking"] = Field(
+        "regression", description="What a pair's number means."
+    )
+    low: float = Field(0.0, description="Smallest label of a pair.")
+    high: float = Field(1.0, description="Largest label of a pair.")
+    scheme: Literal["BIO", "BIOES"] = Field("BIO", description="Tags that a tagger learns.")
+    max_answer_tokens: int = Field(100, gt=0, description="Longest answer of a reader, in tokens.")
+
+    @model_validator(mode="after")
+    def _bounds_differ(self) -> TaskSection:
+        if not self.low < self.high:
+            raise ValueError(f"task.low={self.low} must be smaller than task.high={self.high}")
+        return self
 
 
 class ModelSection(Section):
@@ -54,6 +75,14 @@ class ModelSection(Section):
     )
     text_prefix: str | None = Field(
         None, description="Put before every text; none: as the weights were trained."
+    )
+    warm_start: str = Field(
+        "",
+        description="Model directory, checkpoint, run folder or pretrained source whose weights "
+        "replace those of `pretrained` where names and shapes fit; head included.",
+    )
+    warm_start_pattern: str = Field(
+        ".*", description="Regular expression of the parameter names to take: 'encoder[.].*', ..."
     )
     trim_vocabulary: bool = Field(
         False,
@@ -83,7 +112,23 @@ class TrainingSection(Section):
     weight_decay: float = Field(0.01, ge=0, description="Of matrices; never of biases and norms.")
     clip_norm: float = Field(1.0, gt=0, description="Largest global norm of the gradient.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Of hidden states and attention.")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of a label's weight that is spread over all classes."
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: rare classes count more, rows / (classes x their rows)."
+    )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Learning rate of each layer over that of the next one above; embeddings are "
+        "the lowest.",
+    )
     freeze_embeddings: bool = Field(False, description="Do not train the embeddings.")
+    freeze_layers: int = Field(
+        0, ge=0, description="Do not train the first so many layers, nor the embeddings."
+    )
     seed: int = Field(42, ge=0, description="Of head, batches and dropout.")
     eval_every_steps: int = Field(
         0, ge=0, description="Steps between evaluations with a checkpoint; 0: once an epoch."
@@ -123,6 +168,11 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _batch_fits_workers(self) -> Recipe:
+        if self.task.family in ("pair", "reading") and not self.data.text_pair_column:
+            raise ValueError(
+                f"task.family={self.task.family} needs pairs: name the column of the second text "
+                "in data.text_pair_column"
+            )
         refuse_too_many_workers(self.training, self.scaling)
         return self
 

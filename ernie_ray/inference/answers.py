@@ -28,7 +28,8 @@ class Answers:
     Attributes:
         vectors: Before any scaling, float32 [N, H]; the rows of failed texts are zero. For token
             vectors a list of N arrays [T, H] instead, empty ones for failed texts.
-        logits: Raw task outputs, float32 [N, C]; None without a head. Failed rows are zero.
+        logits: Raw task outputs, float32 [N, C], or [N, T, C] padded at the end for a task that
+            answers per token; None without a head. Failed rows are zero.
         errors: The failed texts by position.
         queue_s: Seconds from the call until the first of its texts ran.
         forward_s: Seconds from then until its last text was done.
@@ -98,7 +99,11 @@ class PendingAnswers:
         errors = {i: r for i, r in enumerate(self._results) if isinstance(r, InferenceError)}
         good = {i: r for i, r in enumerate(self._results) if isinstance(r, tuple)}
         num_rows = len(self._results)
-        logits = np.zeros((num_rows, num_outputs), dtype=np.float32) if num_outputs else None
+        # Per token, each row comes as long as the longest one of the batch that it ran in.
+        per_token = [row for _, row in good.values() if row is not None and row.ndim == 2]
+        longest = (max(map(len, per_token)),) if per_token else ()
+        shape = (num_rows, *longest, num_outputs)
+        logits = np.zeros(shape, dtype=np.float32) if num_outputs else None
         vectors: NDArray[np.float32] | list[NDArray[np.float32]]
         if self.choice is not None and self.choice.per_token:
             nothing = np.zeros((0, vector_size), dtype=np.float32)
@@ -109,6 +114,7 @@ class PendingAnswers:
                 vectors[i] = vector
         if logits is not None:
             for i, (_, row) in good.items():
-                logits[i] = row
+                if row is not None:
+                    logits[i, : len(row)] = row
         queue_s, forward_s = self._started_s - self._asked_s, self._done_s - self._started_s
         return Answers(vectors, logits, errors, queue_s, forward_s)

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_ray.errors import InferenceError
+from ernie_ray.errors import InferenceError, MalformedRequestError
 from ernie_ray.inference.engines import Engine, EngineOptions, RowEngine, load_engine
 from ernie_ray.inference.parity import check_parity
 from ernie_ray.inference.text_model import Outputs
 from ernie_ray.modeldir import Manifest, ModelDir, open_model_dir
 from ernie_ray.tasks import family_of
 from ernie_ray.text.cutter import cutter_file, read_cutter
-from ernie_ray.text.features import TokenIds, pad_batch
+from ernie_ray.text.features import TokenIds, pad_batch, rows_of_texts
 from ernie_ray.text.tokenizer import Text
 
 _BATCH_TOKENS = 4096
@@ -66,6 +66,7 @@ class Predictor:
             model_dir.file(cutter_file(model_dir.path).name),
             max_tokens=self.manifest.input.max_tokens,
             text_prefix=self.manifest.input.text_prefix,
+            per_token=self._family.is_per_token,
         )
 
     @classmethod
@@ -98,7 +99,13 @@ class Predictor:
         return predictor
 
     def tokenize(self, texts: Sequence[Text]) -> list[TokenIds]:
-        """Cut texts into token ids, at most ``manifest.input.max_tokens`` each."""
+        """Cut texts into token ids, at most ``manifest.input.max_tokens`` each.
+
+        Raises:
+            MalformedRequestError: A reader was not given a pair, or a tagger was.
+        """
+        if self._family.is_per_token:
+            _refuse_other_form(texts, self._family.takes_pairs)
         return self._tokenizer.encode(texts)
 
     def forward(self, rows: Sequence[TokenIds]) -> Outputs:
@@ -119,9 +126,11 @@ class Predictor:
     ) -> dict[str, NDArray[np.float32]]:
         return engine.run(pad_batch(rows, pad_token_id=self._pad_token_id))
 
-    def decode(self, logits: NDArray[np.float32]) -> list[dict[str, Any]]:
-        """Turn logits [N, C] into N task results that JSON can hold."""
-        return self._family.decode(logits)
+    def decode(
+        self, logits: NDArray[np.float32], rows: Sequence[TokenIds] = ()
+    ) -> list[dict[str, Any]]:
+        """Turn the logits of ``rows`` into one task result per text; see ``TextModel.decode``."""
+        return self._family.decode(logits, rows)
 
     def run(self, texts: Sequence[Text], *, batch_tokens: int = _BATCH_TOKENS) -> Outputs:
         """Tokenize and run any number of texts, batched by length, in the order given.
@@ -145,13 +154,13 @@ class Predictor:
             _refuse_infinite(outputs)
             return outputs
         vectors = np.empty((len(rows), self.manifest.vector.size), dtype=np.float32)
-        num_outputs = self.manifest.task.num_outputs
-        logits = np.empty((len(rows), num_outputs), dtype=np.float32) if num_outputs else None
+        logits = self._empty_logits(rows)
         for chosen in _batches_by_length(rows, batch_tokens):
             outputs = self.forward([rows[i] for i in chosen])
             vectors[chosen] = outputs.vectors
-            if logits is not None:
-                logits[chosen] = outputs.logits
+            if logits is not None and outputs.logits is not None:
+                # Per token, a batch is as long as its longest row.
+                logits[chosen, : outputs.logits.shape[1]] = outputs.logits
         whole = Outputs(vectors, logits)
         _refuse_infinite(whole)
         return whole
@@ -165,11 +174,27 @@ class Predictor:
         vectors = outputs.vectors
         if self._normalizes:
             vectors = normalize(vectors)
-        results = self.decode(outputs.logits) if outputs.logits is not None else [{} for _ in texts]
+        logits = outputs.logits
+        results = [{} for _ in texts] if logits is None else self.decode(logits, rows)
+        # A text cut into windows has the vector of its first one.
         return [
-            Prediction(vector, result, row.is_truncated)
-            for vector, result, row in zip(vectors, results, rows, strict=True)
+            Prediction(vectors[group[0]], result, any(rows[i].is_truncated for i in group))
+            for result, group in zip(results, rows_of_texts(rows), strict=True)
         ]
+
+    def _empty_logits(self, rows: Sequence[TokenIds]) -> NDArray[np.float32] | None:
+        task = self.manifest.task
+        if not task.num_outputs:
+            return None
+        longest = (max(map(len, rows), default=0),) if task.is_per_token else ()
+        return np.zeros((len(rows), *longest, task.num_outputs), dtype=np.float32)
+
+
+def _refuse_other_form(texts: Sequence[Text], takes_pairs: bool) -> None:
+    for i, text in enumerate(texts):
+        if isinstance(text, str) is takes_pairs:
+            wanted = "a pair of question and context" if takes_pairs else "a single text"
+            raise MalformedRequestError(f"text {i}: the model takes {wanted}")
 
 
 def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -25,7 +25,8 @@ class Outputs:
 
     Attributes:
         vectors: Text vectors before any scaling, float32 [N, H].
-        logits: Raw task outputs, float32 [N, C]; None for a model without a head.
+        logits: Raw task outputs, float32 [N, C], or [N, T, C] padded at the end for a task that
+            answers per token; None for a model without a head.
         states: Padded token states [N, tokens, hidden] of the layers that the engine was asked to
             expose, by node name.
     """
@@ -47,10 +48,18 @@ class TextModel(Protocol):
         """Short name of exactly these weights, labels and settings."""
 
     def tokenize(self, texts: Sequence[Text]) -> list[TokenIds]:
-        """Cut texts into token ids, at most ``manifest.input.max_tokens`` each. Thread-safe."""
+        """Cut texts into token ids, at most ``manifest.input.max_tokens`` each. Thread-safe.
+
+        One row per text, in order; for a task that answers per token, one ``Window`` or more.
+        """
 
     def forward(self, rows: Sequence[TokenIds]) -> Outputs:
         """Run the network over rows of any lengths. Blocks; thread-safe."""
 
-    def decode(self, logits: NDArray[np.float32]) -> list[dict[str, Any]]:
-        """Turn logits [N, C] into N task results that JSON can hold."""
+    def decode(
+        self, logits: NDArray[np.float32], rows: Sequence[TokenIds] = ()
+    ) -> list[dict[str, Any]]:
+        """Turn the logits of ``rows`` into one task result per text, which JSON can hold.
+
+        ``rows`` is needed only for a task that answers per token.
+        """

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,14 @@ from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs.predict import DEFAULT_OPTIONS, RunOptions
 from ernie_ray.jobs.row_blocks import checked_schema
 from ernie_ray.jobs.storage import Location
+from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.tasks import family_of
+from ernie_ray.tasks.example import Example, text_of, texts_with_rows
+from ernie_ray.tasks.tables import Tables
 from ernie_ray.text.rows import Row, RowReader, RowSchema, read_rows
 
 _ROWS_AT_ONCE = 1024
+_MAX_MISTAKES = 50
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Evaluation:
         skipped: The first of them, in words.
         engine: What ran the model, and at which precision: ``"openvino bf16"``.
         seconds: Time for all rows, without loading the model.
+        tables: Where the model errs: a line per class, and classes against each other.
+        mistakes: The first wrong rows, each with what the model gave.
     """
 
     metrics: dict[str, float]
@@ -45,20 +52,14 @@ class Evaluation:
     skipped: tuple[str, ...]
     engine: str
     seconds: float
+    tables: Tables
+    mistakes: tuple[dict[str, Any], ...]
 
-
-def evaluate(
-    model_dir: Path,
-    location: Location,
-    schema: RowSchema,
-    *,
-    options: RunOptions = DEFAULT_OPTIONS,
-    show_progress: bool = False,
-) -> dict[str, float]:
-    """Give only the metrics of ``measure``, which has the arguments."""
-    return measure(
-        model_dir, location, schema, options=options, show_progress=show_progress
-    ).metrics
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the skipped rows' wording, as JSON holds it."""
+        record = asdict(self)
+        del record["skipped"]
+        return record
 
 
 def measure(
@@ -83,8 +84,8 @@ def measure(
         DataError: A file or row cannot be used, or a label is none of the model's.
         ModelDirError: The model directory is broken.
     """
-    predictor = Predictor.from_dir(model_dir, engine=options.engine, precision=options.precision)
-    family = family_of(predictor.manifest.task)
+    manifest = read_manifest(model_dir)
+    family = family_of(manifest.task)
     if family.label_width == 0:
         raise ConfigError(
             f"{model_dir}: the model has no head, so there is nothing to measure; "
@@ -92,34 +93,47 @@ def measure(
         )
     if schema.label is None:
         raise ConfigError("rows without labels cannot be measured; name the label column")
-    reader = read_rows(
-        location, checked_schema(schema, predictor.manifest.task), on_bad=options.on_bad
-    )
-    logits: list[NDArray[np.float32]] = []
-    labels: list[NDArray[np.float32]] = []
+    reader = read_rows(location, checked_schema(schema, manifest.task), on_bad=options.on_bad)
+    chunks = _chunks(reader)
+    # Rows that cannot be used are an error before the model takes its time to load.
+    first = next(chunks, [])
+    predictor = Predictor.from_dir(model_dir, engine=options.engine, precision=options.precision)
+    kept: list[NDArray[np.float32]] = []
+    examples: list[Example] = []
+    mistakes: list[dict[str, Any]] = []
+    num_rows = 0
     start = time.perf_counter()
     with tqdm(desc="evaluate", unit=" rows", disable=not show_progress) as bar:
-        for rows in _chunks(reader):
-            outputs = predictor.run([_text_of(row) for row in rows])
+        for rows in chain([first], chunks):
+            tokens = predictor.tokenize([text_of(row) for row in rows])
+            outputs = predictor.run_rows(tokens)
             assert outputs.logits is not None  # label_width > 0 means a head
-            logits.append(outputs.logits)
-            labels += [family.label_of(row.label or "") for row in rows]
+            kept += list(family.kept(outputs.logits))
+            results = predictor.decode(outputs.logits, tokens)
+            for (row, parts), result in zip(texts_with_rows(rows, tokens), results, strict=True):
+                examples += family.examples(row, parts, measures=True)
+                if len(mistakes) < _MAX_MISTAKES and not family.is_right(row, result):
+                    mistakes.append(_mistake(row, result))
+            num_rows += len(rows)
             bar.update(len(rows))
-    metrics = family.metrics(np.concatenate(logits), np.stack(labels))
+    measured = (kept, [e.label for e in examples], [e.info for e in examples])
     return Evaluation(
-        metrics=metrics,
-        num_rows=len(labels),
+        metrics=family.metrics(*measured),
+        num_rows=num_rows,
         num_skipped=reader.num_skipped,
         skipped=tuple(str(bad) for bad in reader.skipped),
         engine=f"{predictor.engine} {predictor.precision}",
         seconds=time.perf_counter() - start,
+        tables=family.tables(*measured),
+        mistakes=tuple(mistakes),
     )
+
+
+def _mistake(row: Row, result: dict[str, Any]) -> dict[str, Any]:
+    texts = {"text": row.text, **({"text_pair": row.text_pair} if row.text_pair else {})}
+    return {"row": row.origin, **texts, "label": row.label, "result": result}
 
 
 def _chunks(reader: RowReader) -> Iterator[list[Row]]:
     while rows := list(islice(reader, _ROWS_AT_ONCE)):
         yield rows
-
-
-def _text_of(row: Row) -> str | tuple[str, str]:
-    return row.text if row.text_pair is None else (row.text, row.text_pair)

@@ -34,6 +34,7 @@ from ernie_ray.models.encoder import load_weights
 from ernie_ray.models.pretrained import PretrainedEncoder
 from ernie_ray.models.start import StartSpec, read_spec, save_tokenizer
 from ernie_ray.models.text_network import TextNetwork
+from ernie_ray.tasks import family_of
 from ernie_ray.text.cutter import cutter_file, read_cutter
 from ernie_ray.training.checkpoint import read_checkpoint
 from ernie_ray.training.golden import golden_texts, parity_bounds
@@ -91,9 +92,9 @@ def export_checkpoint(
     lineage = label.lineage.model_copy(update={"step": checkpoint.position.step})
     metrics = {**label.metrics, **({"dev": checkpoint.metrics} if checkpoint.metrics else {})}
     staged = ExportLabel(label.name, lineage, metrics)
-    return _export(
-        read_spec(start_dir), checkpoint.weights, cutter_file(start_dir), (target, staged, storage)
-    )
+    spec = read_spec(start_dir)
+    tuned = spec.model_copy(update={"task": family_of(spec.task).tuned(checkpoint.metrics)})
+    return _export(tuned, checkpoint.weights, cutter_file(start_dir), (target, staged, storage))
 
 
 def export_pretrained(
@@ -153,8 +154,16 @@ def _export(
         save_file({k: np.ascontiguousarray(v) for k, v in weights.items()}, folder / WEIGHTS)
         if isinstance(network, TextNetwork):
             write_graphs(network, folder)
-        cutter = read_cutter(tokenizer, max_tokens=spec.max_tokens, text_prefix=spec.text_prefix)
-        golden = golden_texts(network, cutter, spec.network.pad_token_id, is_pair=is_pair)
+        family = family_of(spec.task)
+        cutter = read_cutter(
+            tokenizer,
+            max_tokens=spec.max_tokens,
+            text_prefix=spec.text_prefix,
+            per_token=family.is_per_token,
+        )
+        golden = golden_texts(
+            network, cutter, spec.network.pad_token_id, is_pair=is_pair or family.takes_pairs
+        )
         write_golden_texts(folder, golden)
         manifest = _manifest(spec, label, network).model_copy(
             update={"parity": parity_bounds(golden)}

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,19 +23,20 @@ from tqdm import tqdm
 
 from ernie_ray.errors import ConfigError, DataError, SourceError
 from ernie_ray.jobs.file_digests import digests_of_files
-from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, texts_of
+from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, rows_of, texts_of
 from ernie_ray.jobs.row_dataset import WORK_CPUS, blocks_in_order, row_dataset
 from ernie_ray.jobs.storage import Location
-from ernie_ray.modeldir import ClassificationSpec, TaskSpec
+from ernie_ray.modeldir import TaskSpec
 from ernie_ray.tasks import family_of
-from ernie_ray.text.cache import SUMMARY_FILE, FeatureCache
+from ernie_ray.tasks.example import Example, texts_with_rows
+from ernie_ray.text.cache import PER_TOKEN, SUMMARY_FILE, FeatureCache
 from ernie_ray.text.cache_writer import CacheWriter
 from ernie_ray.text.cutter import Cutter, cutter_from_bytes
-from ernie_ray.text.row_files import DataFile, find_files
-from ernie_ray.text.rows import LABEL_SEPARATOR, OnBad, RowSchema
+from ernie_ray.text.row_files import DataFile
+from ernie_ray.text.rows import LABEL_SEPARATOR, OnBad, Row, RowSchema, files_of
 
 # Counts up when the same input would give another cache.
-_FORMAT = 2
+_FORMAT = 3
 _LABEL_COLUMNS = pa.schema(
     [("label", pa.string()), ("problem", pa.string()), ("is_fatal", pa.bool_())]
 )
@@ -53,6 +55,7 @@ class FeatureRequest:
         max_tokens: Longest row in tokens, special tokens included.
         text_prefix: Put before every text.
         on_bad: Stop at a bad row, or skip and list it.
+        measures: Keep what the task's metrics need, and rows that can only be measured.
     """
 
     location: Location
@@ -62,11 +65,12 @@ class FeatureRequest:
     max_tokens: int
     text_prefix: str = ""
     on_bad: OnBad = "error"
+    measures: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Label names in the order of their encoding."""
-        return self.task.labels if isinstance(self.task, ClassificationSpec) else ()
+        return getattr(self.task, "labels", ())
 
 
 def build_feature_cache(
@@ -86,7 +90,7 @@ def build_feature_cache(
         DataError: A file or row cannot be used; the message names file, line and field.
         SourceError: The tokenizer cannot be read.
     """
-    files = find_files(request.location)
+    files = files_of(request.location, request.schema)
     tokenizer_json = _read_tokenizer(request.tokenizer)
     digest = _digest(request, files, tokenizer_json)
     path = cache_dir / f"features-{digest[:16]}"
@@ -101,7 +105,8 @@ def build_feature_cache(
         num_cpus=WORK_CPUS,
     )
     bad_rows = BadRowFilter(request.on_bad)
-    width = _label_width(request)
+    family = family_of(request.task)
+    notes: Counter[str] = Counter()
     names = [file.name for file in files]
     bar = tqdm(desc="tokenize", unit=" rows", disable=not show_progress)
     with (
@@ -111,21 +116,29 @@ def build_feature_cache(
             digest=digest,
             file_names=names,
             labels=request.labels,
-            label_width=width,
+            label_width=_label_width(request),
             teacher_width=_teacher_width(request),
+            has_windows=family.is_per_token,
+            has_infos=request.measures,
         ) as writer,
     ):
         for block in blocks_in_order(dataset):
-            writer.write(bad_rows.good(block))
+            good = bad_rows.good(block)
+            notes.update(note for note in good["note"].to_pylist() if note)
+            writer.write(good.filter(pc.is_valid(good["input_ids"])))
             bar.update(block.num_rows)
         bad_rows.refuse_none_left(writer.num_rows)
-        return writer.finish(num_skipped=bad_rows.num_skipped, skipped=bad_rows.skipped)
+        if writer.num_rows == 0:
+            raise DataError(f"{request.location}: no row is left to learn from ({dict(notes)})")
+        return writer.finish(
+            num_skipped=bad_rows.num_skipped, skipped=bad_rows.skipped, notes=notes
+        )
 
 
 def collect_labels(
     location: Location, schema: RowSchema, *, on_bad: OnBad = "error"
 ) -> tuple[str, ...]:
-    """List the labels that rows have, for a task that names none.
+    """List the labels, or the types of entities, that rows have, for a task that names none.
 
     Args:
         location: The training rows: absolute path or URI.
@@ -141,12 +154,12 @@ def collect_labels(
     """
     if schema.label is None:
         raise ConfigError("labels cannot be collected without a label column; name it")
-    files = find_files(location)
+    files = files_of(location, schema)
     dataset = row_dataset(files, replace(schema, labels=None)).map_batches(
         _distinct_labels,
         batch_size=None,
         batch_format="pyarrow",
-        fn_kwargs={"is_multi_label": schema.is_multi_label},
+        fn_kwargs={"schema": schema},
         num_cpus=WORK_CPUS,
     )
     bad_rows = BadRowFilter(on_bad)
@@ -162,10 +175,12 @@ def _by_value(label: str) -> tuple[bool, int, str]:
     return (not is_number, int(label) if is_number else 0, label)
 
 
-def _distinct_labels(block: pa.Table, is_multi_label: bool) -> pa.Table:
+def _distinct_labels(block: pa.Table, schema: RowSchema) -> pa.Table:
     bad = block.filter(pc.is_valid(block["problem"])).select(_LABEL_COLUMNS.names)
     labels = block["label"].drop_null().unique().to_pylist()
-    if is_multi_label:
+    if schema.holds == "entities":
+        labels = [kind for label in labels for _, _, kind in json.loads(label)]
+    elif schema.is_multi_label:
         labels = [part for label in labels for part in label.split(LABEL_SEPARATOR) if part]
     distinct = [{"label": label, "is_fatal": False} for label in sorted(set(labels))]
     return pa.concat_tables([bad, pa.Table.from_pylist(distinct, _LABEL_COLUMNS)])
@@ -175,66 +190,100 @@ def _tokenize_block(
     block: pa.Table, request: FeatureRequest, tokenizer_json: ray.ObjectRef
 ) -> pa.Table:
     family = family_of(request.task)
-    width = _label_width(request)
     is_good = pc.is_null(block["problem"])
     good = block.filter(is_good)
-    tokens = _tokenizer(tokenizer_json, request.max_tokens, request.text_prefix).encode(
-        texts_of(good)
-    )
-    columns = {
-        "file": good["file"],
-        "row": good["row"],
-        "input_ids": _list_array([row.input_ids for row in tokens], pa.int32()),
-        "token_type_ids": _list_array([row.token_type_ids for row in tokens], pa.int8()),
-        "is_truncated": pa.array([row.is_truncated for row in tokens], pa.bool_()),
-        "problem": good["problem"],
-        "is_fatal": good["is_fatal"],
-    }
-    if width:
-        unknown = np.full(width, np.nan, dtype=np.float32)
-        labels = [
-            unknown if label is None else family.label_of(label)
-            for label in good["label"].to_pylist()
+    cut = _cutter(
+        tokenizer_json, family.is_per_token, request.max_tokens, request.text_prefix
+    ).encode(texts_of(good))
+    lines: list[_Line] = []
+    for file, (row, tokens) in zip(
+        good["file"].to_pylist(), texts_with_rows(rows_of(good), cut), strict=True
+    ):
+        note = "" if row.label is None else family.note(row)
+        examples = family.examples(row, tokens, measures=request.measures)
+        lines += [
+            _Line(file, row, i, example, "" if i else note)
+            for i, example in enumerate(examples or [None])
         ]
-        columns["label"] = _fixed_list_array(labels, width)
-    if teacher_width := _teacher_width(request):
-        columns["teacher_logits"] = _teacher_logits(good, teacher_width)
-        columns["copy"] = good["copy"]
-    features = pa.table(columns)
+    features = _feature_table(lines, request)
     bad = block.filter(pc.invert(is_good)).select(["file", "row", "problem", "is_fatal"])
     return (
         pa.concat_tables([features, bad], promote_options="default") if bad.num_rows else features
     )
 
 
-def _teacher_logits(good: pa.Table, width: int) -> pa.Array:
-    unknown = np.full(width, np.nan, dtype=np.float32)
-    found = []
-    for row, logits in zip(good["row"], good["teacher_logits"].to_pylist(), strict=True):
-        if logits is not None and len(logits) != width:
-            raise DataError(
-                f"row {row.as_py() + 1} has {len(logits)} teacher logits, but the task has {width} "
-                "classes; label the rows with a teacher of this task"
-            )
-        found.append(unknown if logits is None else np.asarray(logits, np.float32))
-    return _fixed_list_array(found, width)
+@dataclass(frozen=True)
+class _Line:
+    """One line of the cache, or, without an example, a row that gives none."""
+
+    file: int
+    row: Row
+    window: int
+    example: Example | None
+    note: str
 
 
-def _fixed_list_array(rows: Sequence[np.ndarray], width: int) -> pa.Array:
-    flat = np.concatenate([np.empty(0, np.float32), *rows])
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), width)
+def _feature_table(lines: Sequence[_Line], request: FeatureRequest) -> pa.Table:
+    tokens = [None if line.example is None else line.example.tokens for line in lines]
+    ids = [None if row is None else row.input_ids for row in tokens]
+    types = [None if row is None else row.token_type_ids for row in tokens]
+    columns = {
+        "file": pa.array([line.file for line in lines], pa.int32()),
+        "row": pa.array([line.row.index for line in lines], pa.int64()),
+        "window": pa.array([line.window for line in lines], pa.int32()),
+        "input_ids": pa.array(ids, pa.list_(pa.int32())),
+        "token_type_ids": pa.array(types, pa.list_(pa.int8())),
+        "is_truncated": pa.array(
+            [row is not None and row.is_truncated for row in tokens], pa.bool_()
+        ),
+        "info": pa.array(
+            [line.example.info if line.example else "" for line in lines], pa.string()
+        ),
+        "note": pa.array([line.note for line in lines], pa.string()),
+        "problem": pa.nulls(len(lines), pa.string()),
+        "is_fatal": pa.array([False] * len(lines), pa.bool_()),
+    }
+    if width := _label_width(request):
+        labels = [_label_or_unknown(line.example, width) for line in lines]
+        columns["label"] = pa.array(labels, pa.list_(pa.float32(), width))
+    if teacher_width := _teacher_width(request):
+        logits = [_teacher_logits(line.row, teacher_width) for line in lines]
+        columns["teacher_logits"] = pa.array(logits, pa.list_(pa.float32(), teacher_width))
+        columns["copy"] = pa.array([line.row.copy for line in lines], pa.int32())
+    return pa.table(columns)
 
 
-def _list_array(rows: Sequence[Sequence[int] | np.ndarray], kind: pa.DataType) -> pa.ListArray:
-    return pa.array(rows, pa.list_(kind))
+def _label_or_unknown(example: Example | None, width: int) -> np.ndarray | None:
+    """A row's label; NaN for a row without one among rows that have some."""
+    if example is None or len(example.label) or width == PER_TOKEN:
+        return None if example is None else example.label
+    return np.full(width, np.nan, dtype=np.float32)
+
+
+def _teacher_logits(row: Row, width: int) -> np.ndarray:
+    if row.teacher_logits is None:
+        return np.full(width, np.nan, dtype=np.float32)
+    if len(row.teacher_logits) != width:
+        raise DataError(
+            f"row {row.index + 1} has {len(row.teacher_logits)} teacher logits, but the task has "
+            f"{width} classes; label the rows with a teacher of this task"
+        )
+    return np.asarray(row.teacher_logits, np.float32)
 
 
 @functools.lru_cache(maxsize=1)
-def _tokenizer(tokenizer_json: ray.ObjectRef, max_tokens: int, text_prefix: str) -> Cutter:
+def _cutter(
+    tokenizer_json: ray.ObjectRef, per_token: bool, max_tokens: int, text_prefix: str
+) -> Cutter:
     # Kept for the next block of the same worker process: a vocabulary of 250,000 pieces takes a
     # second to read.
-    content = ray.get(tokenizer_json)
-    return cutter_from_bytes(content, "tokenizer", max_tokens=max_tokens, text_prefix=text_prefix)
+    return cutter_from_bytes(
+        ray.get(tokenizer_json),
+        "tokenizer",
+        max_tokens=max_tokens,
+        text_prefix=text_prefix,
+        per_token=per_token,
+    )
 
 
 def _read_tokenizer(path: Path) -> bytes:
@@ -265,5 +314,6 @@ def _digest(request: FeatureRequest, files: Sequence[DataFile], tokenizer_json: 
         "max_tokens": request.max_tokens,
         "text_prefix": request.text_prefix,
         "on_bad": request.on_bad,
+        "measures": request.measures,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -24,10 +24,11 @@ from ernie_ray.config import DistillationSection, DistillRecipe, Recipe
 from ernie_ray.environment import training_worker_environment
 from ernie_ray.errors import CheckpointError, ConfigError, ErnieRayError
 from ernie_ray.jobs import runs
-from ernie_ray.jobs.evaluate import evaluate
+from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint
 from ernie_ray.jobs.prepare import Prepared, prepare, row_schema
 from ernie_ray.jobs.progress import start_buffer, watch
+from ernie_ray.jobs.report import write_report
 from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.jobs.train_worker import TrainWorkerArgs, train_worker
 from ernie_ray.modeldir import Lineage
@@ -116,11 +117,29 @@ def run_recipe(
     if recipe.data.test:
         with _timed(result, "evaluate"):
             test = storage.resolve(recipe.data.test)
-            result.metrics["test"] = evaluate(
+            evaluation = measure(
                 storage.fetch(result.model), test, row_schema(recipe), show_progress=show_progress
             )
+        result.metrics["test"] = evaluation.metrics
+        _write_json(evaluation.as_json(), f"{run}/{runs.EVALUATION}", storage)
     _write_json(_as_json(result), f"{run}/{runs.RESULT}", storage)
+    _report(run, storage)
     return result
+
+
+def _report(run: str, storage: Storage) -> None:
+    """Write the report into the run folder, wherever that is."""
+    location = storage.resolve(run)
+    if isinstance(location, Path):
+        write_report(location)
+        return
+    with TemporaryDirectory(prefix="ernie-ray-report-") as folder:
+        copy = Path(folder) / run.rstrip("/").rpartition("/")[2]
+        copy.mkdir()
+        for name in (runs.RECIPE, runs.METRICS, runs.RESULT, runs.EVALUATION):
+            if storage.exists(f"{run}/{name}"):
+                (copy / name).write_bytes(storage.fetch(f"{run}/{name}").read_bytes())
+        storage.publish(write_report(copy), f"{run}/{runs.REPORT}")
 
 
 def _claim_run(recipe: AnyRecipe, run: str, storage: Storage) -> None:

@@ -23,7 +23,7 @@ from ernie_ray.jobs.prediction_files import (
     prediction_schema,
     prediction_table,
 )
-from ernie_ray.jobs.row_blocks import BadRowFilter, read_blocks, texts_of
+from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, read_blocks, texts_of
 from ernie_ray.jobs.storage import Location, Storage, staging_path
 from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.text.row_files import DataFile
@@ -112,8 +112,10 @@ def predict(
         ConfigError: The engine cannot be had, or the output has no place.
     """
     folder = storage.fetch(request.model_dir)
+    manifest = read_manifest(folder)
+    request = replace(request, schema=checked_schema(request.schema, manifest.task))
     schema = prediction_schema(
-        read_manifest(folder),
+        manifest,
         has_pair=request.schema.text_pair is not None,
         has_vectors=request.has_vectors,
     )

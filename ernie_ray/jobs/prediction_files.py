@@ -17,9 +17,19 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from ernie_ray.inference.predictor import Prediction
-from ernie_ray.modeldir import ClassificationSpec, Manifest
+from ernie_ray.modeldir import (
+    ClassificationSpec,
+    Manifest,
+    PairSpec,
+    ReadingSpec,
+    TaskSpec,
+    TokenLabelsSpec,
+)
 
 Format = Literal["jsonl", "parquet"]
+
+_PLACE = [("start", pa.int64()), ("end", pa.int64()), ("score", pa.float32())]
+_OWN_COLUMNS = ("id", "text", "text_pair", "is_truncated", "vector")
 
 
 def prediction_schema(manifest: Manifest, *, has_pair: bool, has_vectors: bool) -> pa.Schema:
@@ -31,16 +41,30 @@ def prediction_schema(manifest: Manifest, *, has_pair: bool, has_vectors: bool) 
     if has_pair:
         columns.append(("text_pair", pa.string()))
     columns.append(("is_truncated", pa.bool_()))
-    if isinstance(manifest.task, ClassificationSpec):
-        scores = pa.struct([(label, pa.float32()) for label in manifest.task.labels])
-        if manifest.task.multi_label:
-            columns.append(("labels", pa.list_(pa.string())))
-        else:
-            columns += [("label", pa.string()), ("score", pa.float32())]
-        columns.append(("scores", scores))
+    columns += _result_columns(manifest.task)
     if has_vectors:
         columns.append(("vector", pa.list_(pa.float32(), manifest.vector.size)))
     return pa.schema(columns)
+
+
+def _result_columns(task: TaskSpec) -> list[tuple[str, pa.DataType]]:
+    """Columns of a task's result, by the names of what its family decodes to."""
+    match task:
+        case ClassificationSpec():
+            scores = ("scores", pa.struct([(label, pa.float32()) for label in task.labels]))
+            if task.multi_label:
+                return [("labels", pa.list_(pa.string())), scores]
+            return [("label", pa.string()), ("score", pa.float32()), scores]
+        case PairSpec():
+            return [("score", pa.float32())]
+        case TokenLabelsSpec():
+            entity = [("text", pa.string()), ("label", pa.string()), *_PLACE]
+            return [("entities", pa.list_(pa.struct(entity)))]
+        case ReadingSpec():
+            nbest = pa.list_(pa.struct([("text", pa.string()), *_PLACE]))
+            return [("answer", pa.string()), *_PLACE, ("nbest", nbest)]
+        case _:
+            return []
 
 
 def prediction_table(
@@ -63,8 +87,8 @@ def prediction_table(
     if "text_pair" in schema.names:
         columns["text_pair"] = rows["text_pair"]
     columns["is_truncated"] = pa.array([p.is_truncated for p in predictions], pa.bool_())
-    for name in ("label", "labels", "score", "scores"):
-        if name in schema.names:
+    for name in schema.names:
+        if name not in _OWN_COLUMNS:
             kind = schema.field(name).type
             columns[name] = pa.array([p.result[name] for p in predictions], kind)
     if "vector" in schema.names:
@@ -156,4 +180,8 @@ def _json_values(column: pa.Array) -> Sequence[Any]:
         names = [field.name for field in column.type]
         parts = [_json_values(part) for part in column.flatten()]
         return [dict(zip(names, values, strict=True)) for values in zip(*parts, strict=True)]
+    if pa.types.is_list(column.type) and pa.types.is_struct(column.type.value_type):
+        values = _json_values(column.flatten())
+        ends = np.cumsum(column.value_lengths().fill_null(0).to_numpy())
+        return [list(values[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
     return list(column.to_pylist())

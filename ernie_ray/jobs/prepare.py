@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ernie_ray.config import DistillRecipe, Recipe
@@ -15,7 +15,8 @@ from ernie_ray.errors import ConfigError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.features import FeatureRequest, build_feature_cache, collect_labels
 from ernie_ray.jobs.storage import Location, Storage, staging_path
-from ernie_ray.modeldir import ClassificationSpec, Pooling
+from ernie_ray.jobs.warm_start import choose_weights
+from ernie_ray.modeldir import Pooling, TaskSpec
 from ernie_ray.modeldir.folder import TOKENIZER
 from ernie_ray.models.pretrained import (
     PretrainedEncoder,
@@ -23,8 +24,11 @@ from ernie_ray.models.pretrained import (
     keep_layers,
     trim_vocabulary,
 )
-from ernie_ray.models.start import StartSpec, read_spec, write_start
+from ernie_ray.models.start import StartSpec, read_spec, write_start, write_warm_weights
+from ernie_ray.tasks import family_of
+from ernie_ray.tasks.from_recipe import loose_schema, needs_labels, task_spec
 from ernie_ray.text.rows import RowSchema, read_rows
+from ernie_ray.text.windows import cut_to_characters
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,14 @@ class Prepared:
 def row_schema(recipe: Recipe | DistillRecipe) -> RowSchema:
     """Columns of the recipe's files."""
     data = recipe.data
-    return RowSchema(
+    schema = RowSchema(
         text=data.text_column,
         text_pair=data.text_pair_column or None,
         label=data.label_column,
-        is_multi_label=recipe.task.multi_label,
+        query=data.query_column or None,
+        header=data.columns,
     )
+    return loose_schema(recipe.task, schema)
 
 
 def prepare(recipe: Recipe, run: str, storage: Storage, *, show_progress: bool) -> Prepared:
@@ -100,6 +106,7 @@ def prepare_features(
     places = {}
     digest = ""
     for split, request in requests.items():
+        request = replace(request, measures=split == "dev")
         place, found = _features(request, f"{run}/{runs.FEATURES}", storage, show_progress)
         places[split] = place
         digest = digest or found
@@ -113,16 +120,43 @@ def _start(recipe: Recipe, target: str, storage: Storage) -> Location:
     pretrained = from_pretrained(pretrained_source(recipe.model.pretrained, storage))
     if recipe.model.num_layers:
         pretrained = keep_layers(pretrained, recipe.model.num_layers)
+    task = _task(recipe, storage)
+    if family_of(task).is_per_token:
+        cut_to_characters(pretrained.tokenizer)
     if recipe.model.trim_vocabulary:
         pretrained = trim_vocabulary(pretrained, _training_texts(recipe, storage))
-    spec = _start_spec(recipe, pretrained, _labels(recipe, storage))
+    spec = _start_spec(recipe, pretrained, task)
     folder = staging_path(location)
     folder.mkdir()
     try:
         write_start(folder, spec, pretrained)
+        if recipe.model.warm_start:
+            _warm_start(recipe, spec, pretrained, folder, storage)
         return storage.publish(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _warm_start(
+    recipe: Recipe,
+    spec: StartSpec,
+    pretrained: PretrainedEncoder,
+    folder: Path,
+    storage: Storage,
+) -> None:
+    """Put chosen weights of another run into the start folder, with the report beside them."""
+    shapes = {f"encoder.{name}": value.shape for name, value in pretrained.weights.items()}
+    if spec.task.num_outputs:
+        shapes["head.weight"] = (spec.network.hidden_size, spec.task.num_outputs)
+        shapes["head.bias"] = (spec.task.num_outputs,)
+    weights, report = choose_weights(
+        pretrained_source(recipe.model.warm_start, storage),
+        recipe.model.warm_start_pattern,
+        shapes,
+        folder / TOKENIZER,
+    )
+    write_warm_weights(folder, weights)
+    (folder / runs.WARM_START).write_text(report.model_dump_json(indent=1), encoding="utf-8")
 
 
 def pretrained_source(pretrained: str, storage: Storage) -> str:
@@ -132,22 +166,23 @@ def pretrained_source(pretrained: str, storage: Storage) -> str:
     return str(storage.fetch(pretrained))
 
 
-def _labels(recipe: Recipe, storage: Storage) -> tuple[str, ...]:
-    if recipe.task.labels:
-        return recipe.task.labels
+def _task(recipe: Recipe, storage: Storage) -> TaskSpec:
+    if not needs_labels(recipe.task):
+        return task_spec(recipe.task, ())
+    labels = recipe.task.labels
     location = storage.resolve(recipe.data.train)
-    labels = collect_labels(location, row_schema(recipe), on_bad=recipe.data.bad_rows)
-    if len(labels) < 2:
+    if not labels:
+        labels = collect_labels(location, row_schema(recipe), on_bad=recipe.data.bad_rows)
+    try:
+        return task_spec(recipe.task, labels)
+    except ValueError as error:
         raise ConfigError(
-            f"{location}: the rows have {len(labels)} label ({', '.join(labels)}); a classifier "
-            "needs two: check data.label_column, or name all in task.labels"
-        )
-    return labels
+            f"{location}: the rows have {len(labels)} label ({', '.join(labels)}); {error}: check "
+            "data.label_column, or name all in task.labels"
+        ) from error
 
 
-def _start_spec(
-    recipe: Recipe, pretrained: PretrainedEncoder, labels: tuple[str, ...]
-) -> StartSpec:
+def _start_spec(recipe: Recipe, pretrained: PretrainedEncoder, task: TaskSpec) -> StartSpec:
     model = recipe.model
     if model.max_tokens > pretrained.config.max_positions:
         raise ConfigError(
@@ -155,7 +190,7 @@ def _start_spec(
             f"{pretrained.config.max_positions} positions; choose at most that"
         )
     return StartSpec(
-        task=ClassificationSpec(labels=labels, multi_label=recipe.task.multi_label),
+        task=task,
         network=pretrained.config,
         pooling=Pooling(model.pooling or pretrained.pooling),
         normalize=pretrained.normalize,

@@ -7,13 +7,14 @@ first one of the input first, whatever task was quicker. Knows neither Ray nor m
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ernie_ray.errors import DataError
-from ernie_ray.modeldir import ClassificationSpec, TaskSpec
+from ernie_ray.modeldir import TaskSpec
+from ernie_ray.tasks import family_of
 from ernie_ray.text.row_files import DataFile
 from ernie_ray.text.rows import MAX_LISTED, BadRow, OnBad, Row, RowSchema, check_rows
 from ernie_ray.text.tokenizer import Text
@@ -27,6 +28,7 @@ ROW_COLUMNS = pa.schema(
         ("text", pa.string()),
         ("text_pair", pa.string()),
         ("label", pa.string()),
+        ("query", pa.string()),
         ("teacher_logits", pa.list_(pa.float32())),
         ("copy", pa.int32()),
         ("problem", pa.string()),
@@ -38,10 +40,8 @@ are; ``is_fatal`` means that the file could not be read further."""
 
 
 def checked_schema(schema: RowSchema, task: TaskSpec) -> RowSchema:
-    """Give a schema the labels of a task, so that unknown ones are found in reading."""
-    if schema.label is None or not isinstance(task, ClassificationSpec):
-        return schema
-    return replace(schema, labels=task.labels, is_multi_label=task.multi_label)
+    """Give a schema what a task knows of its labels, so that others are found in reading."""
+    return family_of(task).row_schema(schema)
 
 
 def read_blocks(
@@ -70,6 +70,7 @@ def record_of(number: int, row: Row | BadRow) -> dict[str, object]:
         "text": row.text,
         "text_pair": row.text_pair,
         "label": row.label,
+        "query": row.query,
         "teacher_logits": row.teacher_logits,
         "copy": row.copy,
     }
@@ -79,6 +80,16 @@ def texts_of(block: pa.Table) -> list[Text]:
     """List the texts or pairs of a block's rows, none of which may be bad."""
     texts, pairs = block["text"].to_pylist(), block["text_pair"].to_pylist()
     return [text if pair is None else (text, pair) for text, pair in zip(texts, pairs, strict=True)]
+
+
+def rows_of(block: pa.Table) -> list[Row]:
+    """List the rows of a block, none of which may be bad; their origin is not known here."""
+    names = ("row", "text", "text_pair", "label", "query", "teacher_logits", "copy")
+    columns = (block[name].to_pylist() for name in names)
+    return [
+        Row(index, text, pair, label, "", query, logits, copy or 0)
+        for index, text, pair, label, query, logits, copy in zip(*columns, strict=True)
+    ]
 
 
 def with_given_names(table: pa.Table, schema: RowSchema) -> pa.Table:

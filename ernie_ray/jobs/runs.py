@@ -1,12 +1,15 @@
 """The run folder: what one fine-tuning run leaves, and where.
 
 recipe.json        the resolved recipe
-start/             pretrained encoder, tokenizer and task, as the workers read them
+start/             pretrained encoder, tokenizer and task, as the workers read them; after a warm
+                   start also warm_start.json: which parameters were taken, left and missing
 features/          tokenized rows
 train/             Ray Train's folder: checkpoints
 metrics.jsonl      one line of training metrics per interval, one per evaluation
 model/             the exported model directory
+evaluation.json    metrics, tables and wrong rows of the test rows
 result.json        what the run came to
+report.html        all of this for a reader: one file that needs no network
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from ernie_ray.training.checkpoint import STATE
 RECIPE = "recipe.json"
 START = "start"
 FEATURES = "features"
+WARM_START = "warm_start.json"
+EVALUATION = "evaluation.json"
+REPORT = "report.html"
 TRAIN = "train"
 METRICS = "metrics.jsonl"
 MODEL = "model"

@@ -58,7 +58,11 @@ class GoldenText(_Section):
     text_pair: str | None = None
     input_ids: tuple[int, ...] = Field(description="Token ids, special tokens included.")
     vector: tuple[float, ...] = Field(description="The vector before any scaling.")
-    logits: tuple[float, ...] = Field((), description="Raw task outputs; empty without a head.")
+    logits: tuple[float, ...] = Field(
+        (),
+        description="Raw task outputs, token after token if the task "
+        "answers per token; empty without a head.",
+    )
 
 
 class Lineage(_Section):

@@ -6,13 +6,16 @@ into a manifest.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class _Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    is_per_token: ClassVar[bool] = False
+    """True: the graph's logits are [batch, tokens, outputs], not [batch, outputs]."""
 
 
 class _LabelledSpec(_Spec):
@@ -64,7 +67,9 @@ class PairSpec(_Spec):
 
 
 class TokenLabelsSpec(_LabelledSpec):
-    """A label for each token, read as spans."""
+    """A label for each token, read as spans; ``labels`` are tags, ``O`` first."""
+
+    is_per_token: ClassVar[bool] = True
 
     family: Literal["token_labels"] = "token_labels"
     scheme: Literal["BIO", "BIOES"] = "BIO"
@@ -73,9 +78,15 @@ class TokenLabelsSpec(_LabelledSpec):
 class ReadingSpec(_Spec):
     """A question and a context to the answer's span."""
 
+    is_per_token: ClassVar[bool] = True
+
     family: Literal["reading"] = "reading"
     max_answer_tokens: int = Field(100, gt=0, description="Longest answer, in tokens.")
-    no_answer_threshold: float | None = Field(None, description="Score below which none is given.")
+    no_answer_threshold: float | None = Field(
+        None,
+        description="The best answer's score less that of none, below which none is given; null: "
+        "an answer is always given.",
+    )
 
     @property
     def num_outputs(self) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ernie_ray.modeldir import EncoderConfig, Pooling
-from ernie_ray.models.encoder import load_weights
-from ernie_ray.models.start import StartSpec, read_encoder_weights
+from ernie_ray.models.encoder import load_weights, read_weights
+from ernie_ray.models.start import StartSpec, read_encoder_weights, read_warm_weights
 from ernie_ray.models.students import StudentNetwork
 from ernie_ray.models.text_network import TextNetwork
 
@@ -24,6 +24,10 @@ def build_network(spec: StartSpec, *, dropout: float = 0.0) -> Network:
 
 
 def load_start_weights(network: Network, start: Path) -> None:
-    """Give an encoder its pretrained weights; a student starts from what it was built with."""
+    """Give an encoder its pretrained weights, and those of a warm start in their place.
+
+    A student starts from what it was built with.
+    """
     if isinstance(network, TextNetwork):
         load_weights(network.encoder, read_encoder_weights(start))
+        load_weights(network, read_weights(network) | read_warm_weights(start))

@@ -7,6 +7,7 @@ weights do not.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from ernie_ray.modeldir.folder import TOKENIZER, VOCABULARY, WEIGHTS
 from ernie_ray.models.pretrained import PretrainedEncoder
 
 _SPEC = "start.json"
+_WARM_WEIGHTS = "warm.safetensors"
 
 
 class StartSpec(BaseModel):
@@ -79,3 +81,14 @@ def read_encoder_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
     """Read the encoder's starting weights, by the names of ``ernie_ray.models.encoder``."""
     weights: dict[str, NDArray[np.float32]] = load_file(folder / WEIGHTS)
     return weights
+
+
+def write_warm_weights(folder: Path, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    """Add weights that replace those of the encoder and the head's random ones."""
+    save_file({k: np.ascontiguousarray(v) for k, v in weights.items()}, folder / _WARM_WEIGHTS)
+
+
+def read_warm_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """Read what ``write_warm_weights`` wrote, by the names of ``TextNetwork``; empty if nothing."""
+    path = folder / _WARM_WEIGHTS
+    return load_file(path) if path.is_file() else {}

@@ -16,6 +16,8 @@ from ernie_ray.modeldir import EncoderConfig, Pooling, TaskSpec
 from ernie_ray.models.encoder import Encoder
 from ernie_ray.models.pooling import check_pooling, pool
 
+_PADDING_LOGIT = 1e4
+
 
 @dataclass(frozen=True)
 class NetworkOutput:
@@ -23,7 +25,8 @@ class NetworkOutput:
 
     Attributes:
         vector: One vector per text [B, H], not scaled.
-        logits: Task outputs [B, C], or None without a head.
+        logits: Task outputs [B, C], or [B, T, C] for a task that answers per token; None without
+            a head.
         layer_states: States [B, T, H] of every layer, the embedding left out.
     """
 
@@ -82,5 +85,10 @@ class TextNetwork(nn.Layer):
         _, *layer_states = self.encoder(input_ids, token_type_ids, attention_mask)
         pooler = self.encoder.pooler if self.encoder.config.has_pooler else None
         vector = pool(layer_states[-1], attention_mask, self.pooling, pooler)
-        logits = self.head(self.dropout(vector)) if self.task.num_outputs else None
+        states = layer_states[-1] if self.task.is_per_token else vector
+        logits = self.head(self.dropout(states)) if self.task.num_outputs else None
+        if self.task.is_per_token:
+            # So that padding never wins: neither in a softmax over tokens nor in a reader's search.
+            is_padding_BT = 1.0 - attention_mask.astype(states.dtype)
+            logits = logits - paddle.unsqueeze(is_padding_BT, axis=-1) * _PADDING_LOGIT
         return NetworkOutput(vector, logits, tuple(layer_states))

@@ -16,6 +16,7 @@ from ernie_ray.errors import ErnieRayError
 from ernie_ray.inference.lane_queue import Lane
 from ernie_ray.inference.layer_pooling import VectorChoice
 from ernie_ray.modeldir import Manifest
+from ernie_ray.text.features import TokenIds
 from ernie_ray.text.tokenizer import Text
 
 
@@ -68,6 +69,8 @@ class Result:
         tokenize_s: Seconds spent on cutting texts into tokens.
         queue_s: Seconds until the first text ran.
         forward_s: Seconds from then until the last was done.
+        rows: What the logits are of, where that is not one row a text: the windows of all texts,
+            for a task that answers per token; a refused text has an empty one.
     """
 
     vectors: NDArray[np.float32] | list[NDArray[np.float32]]
@@ -79,6 +82,7 @@ class Result:
     tokenize_s: float = 0.0
     queue_s: float = 0.0
     forward_s: float = 0.0
+    rows: Sequence[TokenIds] = ()
 
     @property
     def num_texts(self) -> int:

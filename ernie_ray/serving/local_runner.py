@@ -11,11 +11,12 @@ from ernie_ray.inference.answers import Answers
 from ernie_ray.inference.batcher import BatchDone, Batcher
 from ernie_ray.inference.grouping import BatchLimits
 from ernie_ray.inference.lane_queue import Lane
+from ernie_ray.inference.text_answers import answers_of_texts
 from ernie_ray.inference.text_model import TextModel
 from ernie_ray.modeldir import Manifest
 from ernie_ray.serving.ask import Ask, Result
 from ernie_ray.serving.scatter import scatter
-from ernie_ray.text.features import TokenIds
+from ernie_ray.text.features import TokenIds, rows_of_texts
 
 
 class LocalRunner:
@@ -55,14 +56,16 @@ class LocalRunner:
         else:
             rows = await self.batcher.tokenize(ask.texts)
         tokenize_s = time.monotonic() - started_s
-        truncated = [i for i, row in enumerate(rows) if row.is_truncated]
+        groups = rows_of_texts(rows)
+        truncated = [i for i, g in enumerate(groups) if any(rows[k].is_truncated for k in g)]
         too_long: dict[int, ErnieRayError] = {}
         if truncated and not ask.truncate:
             too_long = {i: self._too_long(i) for i in truncated}
-            if len(too_long) == len(rows):
+            if len(too_long) == len(groups):
                 raise too_long[0]
             truncated = []
-        answers = await self._infer([row for i, row in enumerate(rows) if i not in too_long], ask)
+        run = [rows[k] for i, group in enumerate(groups) if i not in too_long for k in group]
+        answers = answers_of_texts(await self._infer(run, ask), run)
         result = Result(
             answers.vectors,
             answers.logits,
@@ -73,8 +76,9 @@ class LocalRunner:
             tokenize_s,
             answers.queue_s,
             answers.forward_s,
+            run if self.manifest.task.is_per_token else (),
         )
-        return scatter(result, too_long, len(rows)) if too_long else result
+        return scatter(result, too_long, len(groups)) if too_long else result
 
     async def check(self) -> None:
         """Run a real forward past the queue."""

@@ -5,7 +5,7 @@ Dimension key: N texts of the request, M of them run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ernie_ray.errors import ErnieRayError
 from ernie_ray.serving.ask import Result
+from ernie_ray.text.features import TokenIds, Window, rows_of_texts
 
 
 def scatter(result: Result, refused: Mapping[int, ErnieRayError], num_texts: int) -> Result:
@@ -34,9 +35,14 @@ def scatter(result: Result, refused: Mapping[int, ErnieRayError], num_texts: int
             vectors[i] = one
     else:
         vectors = _spread(result.vectors, kept, num_texts)
-    logits = None if result.logits is None else _spread(result.logits, kept, num_texts)
+    logits, rows = result.logits, result.rows
+    if rows and logits is not None:
+        logits, rows = _with_empty_rows(logits, rows, kept, num_texts)
+    elif logits is not None:
+        logits = _spread(logits, kept, num_texts)
     return replace(
         result,
+        rows=rows,
         vectors=vectors,
         logits=logits,
         errors={**refused, **{kept[i]: error for i, error in result.errors.items()}},
@@ -48,3 +54,16 @@ def _spread(rows: NDArray[np.float32], positions: list[int], num_texts: int) -> 
     wide = np.zeros((num_texts, *rows.shape[1:]), dtype=np.float32)
     wide[positions] = rows
     return wide
+
+
+def _with_empty_rows(
+    logits: NDArray[np.float32], rows: Sequence[TokenIds], kept: list[int], num_texts: int
+) -> tuple[NDArray[np.float32], list[TokenIds]]:
+    """Put a row without tokens, and logits of zero, where a text was refused."""
+    groups = dict(zip(kept, rows_of_texts(rows), strict=True))
+    nothing = np.zeros_like(logits[:1])
+    parts = [logits[groups[i]] if i in groups else nothing for i in range(num_texts)]
+    wide: list[TokenIds] = []
+    for i in range(num_texts):
+        wide += [rows[k] for k in groups[i]] if i in groups else [Window((), ())]
+    return np.concatenate(parts), wide

@@ -150,7 +150,7 @@ class ServedModel:
         self.require_head()
         if result.logits is None:
             raise InferenceError("the model gave no logits although its task has outputs")
-        scores: list[dict[str, Any] | None] = list(self._family.decode(result.logits))
+        scores: list[dict[str, Any] | None] = list(self._family.decode(result.logits, result.rows))
         for i in result.errors:
             scores[i] = None
         return scores

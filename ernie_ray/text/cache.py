@@ -22,6 +22,11 @@ from ernie_ray.text.features import TokenIds
 ARROW_FILE = "features.arrow"
 SUMMARY_FILE = "summary.json"
 
+PER_TOKEN = -1
+"""The label width of rows that have one number per token."""
+IGNORED = -100
+"""The label of a token that has none, and of padding."""
+
 
 class CacheSummary(BaseModel):
     """What a cache holds and where it came from."""
@@ -36,18 +41,30 @@ class CacheSummary(BaseModel):
     num_truncated: int = Field(ge=0, description="Rows cut to the longest length allowed.")
     num_skipped: int = Field(0, ge=0, description="Bad rows left out.")
     skipped: tuple[str, ...] = Field((), description="The first of them: file, line, problem.")
+    notes: dict[str, int] = Field(
+        default_factory=dict, description="Rows with a peculiarity, counted by what it is."
+    )
 
 
 def cache_schema(
-    digest: str, labels: Sequence[str], label_width: int, teacher_width: int = 0
+    digest: str,
+    labels: Sequence[str],
+    label_width: int,
+    teacher_width: int = 0,
+    *,
+    has_windows: bool = False,
+    has_infos: bool = False,
 ) -> pa.Schema:
     """Describe the columns of ``features.arrow``.
 
     Args:
         digest: Key of the cache.
         labels: Label names in the order of their encoding.
-        label_width: Numbers per row that encode the label; 0: no label column.
+        label_width: Numbers per row that encode the label, or ``PER_TOKEN``; 0: no label column.
         teacher_width: Logits per row that a teacher gave; 0: no such column.
+        has_windows: A row may be cut into several windows, one line each; column ``window`` counts
+            them from 0.
+        has_infos: There is a column ``info`` with what metrics need beside the label.
 
     Returns:
         One line per row: ``file`` (position among the input files) and ``row`` (position in that
@@ -61,8 +78,12 @@ def cache_schema(
         ("token_type_ids", pa.list_(pa.int8())),
         ("is_truncated", pa.bool_()),
     ]
+    if has_windows:
+        columns.append(("window", pa.int32()))
     if label_width:
         columns.append(("label", pa.list_(pa.float32(), label_width)))
+    if has_infos:
+        columns.append(("info", pa.string()))
     if teacher_width:
         columns.append(("teacher_logits", pa.list_(pa.float32(), teacher_width)))
         columns.append(("copy", pa.int32()))
@@ -145,8 +166,11 @@ class FeatureCache:
             indices: Positions from 0, in any order.
 
         Returns:
-            float32 [len(indices), label width]; the width is 0 if rows have no label.
+            float32 [len(indices), label width]; the width is 0 if rows have no label. Labels per
+            token are padded with ``IGNORED`` to the longest of these rows.
         """
+        if self._parts and self._parts[0].label_offsets is not None:
+            return self._token_labels(indices)
         return self._gather(indices, "labels")
 
     def teacher_logits(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
@@ -173,6 +197,17 @@ class FeatureCache:
             found[position] = getattr(part, name)[i]
         return found
 
+    def infos(self) -> list[str]:
+        """Read what metrics need beside the labels, of all rows; empty texts if nothing."""
+        return [info for part in self._parts for info in part.infos()]
+
+    def _token_labels(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        rows = [part.token_labels(i) for part, i in map(self._locate, indices)]
+        found = np.full((len(rows), max(map(len, rows), default=0)), IGNORED, dtype=np.float32)
+        for position, row in enumerate(rows):
+            found[position, : len(row)] = row
+        return found
+
     def _locate(self, index: int | np.int64) -> tuple[_Part, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
@@ -191,7 +226,14 @@ class _Part:
         self._type_offsets: NDArray[np.int32] = types.offsets.to_numpy()
         self._token_type_ids: NDArray[np.int8] = types.values.to_numpy()
         self._is_truncated: Any = batch.column("is_truncated")
-        self.labels = _fixed_lists(batch, "label")
+        self._infos: Any = batch.column("info") if "info" in batch.schema.names else None
+        self.label_offsets: NDArray[np.int32] | None = None
+        self.labels: NDArray[np.float32]
+        if "label" in batch.schema.names and pa.types.is_list(batch.schema.field("label").type):
+            self.label_offsets = batch.column("label").offsets.to_numpy()
+            self.labels = batch.column("label").values.to_numpy()
+        else:
+            self.labels = _fixed_lists(batch, "label")
         self.teacher_logits = _fixed_lists(batch, "teacher_logits")
         has_copies = "copy" in batch.schema.names
         self.copies: NDArray[np.int32] = (
@@ -202,6 +244,13 @@ class _Part:
         ids = self._input_ids[self.offsets[i] : self.offsets[i + 1]]
         types = self._token_type_ids[self._type_offsets[i] : self._type_offsets[i + 1]]
         return TokenIds(ids.tolist(), types.tolist(), self._is_truncated[i].as_py())
+
+    def token_labels(self, i: int) -> NDArray[np.float32]:
+        assert self.label_offsets is not None  # asked only of such caches
+        return self.labels[self.label_offsets[i] : self.label_offsets[i + 1]]
+
+    def infos(self) -> list[str]:
+        return [""] * self.num_rows if self._infos is None else self._infos.to_pylist()
 
 
 def _fixed_lists(batch: pa.RecordBatch, name: str) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,6 +37,8 @@ class CacheWriter:
         labels: Sequence[str] = (),
         label_width: int = 0,
         teacher_width: int = 0,
+        has_windows: bool = False,
+        has_infos: bool = False,
     ) -> None:
         """Prepare a cache that will stand at ``path``.
 
@@ -47,8 +49,17 @@ class CacheWriter:
             labels: Label names in the order of their encoding.
             label_width: Numbers per row that encode the label; 0: no labels.
             teacher_width: Logits per row that a teacher gave; 0: none.
+            has_windows: Rows come with a column ``window``; see ``cache_schema``.
+            has_infos: Rows come with a column ``info``.
         """
-        self.schema = cache_schema(digest, labels, label_width, teacher_width)
+        self.schema = cache_schema(
+            digest,
+            labels,
+            label_width,
+            teacher_width,
+            has_windows=has_windows,
+            has_infos=has_infos,
+        )
         self.num_rows = 0
         self._path = path
         self._digest = digest
@@ -56,7 +67,7 @@ class CacheWriter:
         self._file_names = file_names
         self._rows_per_file = np.zeros(len(file_names), dtype=np.int64)
         self._num_tokens = self._num_truncated = 0
-        self._last = (-1, -1)
+        self._last = (-1, -1, -1)
         self._partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
 
     def __enter__(self) -> Self:
@@ -86,19 +97,28 @@ class CacheWriter:
         if rows.num_rows == 0:
             return
         file, row = rows["file"].to_numpy(), rows["row"].to_numpy()
-        self._refuse_disorder(file, row)
-        self._rows_per_file += np.bincount(file, minlength=len(self._rows_per_file))
+        is_windowed = "window" in self.schema.names
+        window = rows["window"].to_numpy() if is_windowed else np.zeros(len(row), dtype=np.int32)
+        self._refuse_disorder(file, row, window)
+        self._rows_per_file += np.bincount(file[window == 0], minlength=len(self._rows_per_file))
         self._num_tokens += pc.sum(pc.list_value_length(rows["input_ids"])).as_py()
         self._num_truncated += pc.sum(rows["is_truncated"]).as_py()
         self.num_rows += rows.num_rows
         self._writer.write_table(rows.combine_chunks())
 
-    def finish(self, *, num_skipped: int = 0, skipped: Sequence[str] = ()) -> FeatureCache:
+    def finish(
+        self,
+        *,
+        num_skipped: int = 0,
+        skipped: Sequence[str] = (),
+        notes: Mapping[str, int] | None = None,
+    ) -> FeatureCache:
         """Complete the cache and put it in place.
 
         Args:
             num_skipped: Bad rows that were left out.
             skipped: The first of them, for the summary.
+            notes: Counts of peculiar rows, for the summary.
 
         Returns:
             The cache, opened. If another process has finished the same one meanwhile, that one.
@@ -114,6 +134,7 @@ class CacheWriter:
             num_truncated=self._num_truncated,
             num_skipped=num_skipped,
             skipped=tuple(skipped),
+            notes=dict(notes or {}),
         )
         text = summary.model_dump_json(indent=2)
         (self._partial / SUMMARY_FILE).write_text(text + "\n", encoding="utf-8")
@@ -124,9 +145,11 @@ class CacheWriter:
                 raise
         return FeatureCache.open(self._path)
 
-    def _refuse_disorder(self, file: np.ndarray, row: np.ndarray) -> None:
+    def _refuse_disorder(self, file: np.ndarray, row: np.ndarray, window: np.ndarray) -> None:
         files, rows = np.append(self._last[0], file), np.append(self._last[1], row)
-        step = np.diff(files)
-        if not np.all((step > 0) | ((step == 0) & (np.diff(rows) > 0))):
+        file_step, row_step = np.diff(files), np.diff(rows)
+        window_step = np.diff(np.append(self._last[2], window))
+        is_next = (row_step > 0) | ((row_step == 0) & (window_step > 0))
+        if not np.all((file_step > 0) | ((file_step == 0) & is_next)):
             raise ValueError("rows reached the cache out of input order")
-        self._last = (int(file[-1]), int(row[-1]))
+        self._last = (int(file[-1]), int(row[-1]), int(window[-1]))

@@ -5,7 +5,6 @@ Knows the two kinds of files; networks and engines need not.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +18,7 @@ from ernie_ray.modeldir.folder import TOKENIZER, VOCABULARY
 from ernie_ray.text.features import TokenIds
 from ernie_ray.text.student_tokenizer import student_tokenizer
 from ernie_ray.text.tokenizer import Text, TextTokenizer
+from ernie_ray.text.windows import WindowTokenizer
 
 
 class Cutter(Protocol):
@@ -42,7 +42,9 @@ def cutter_file(folder: Path) -> Path:
     raise SourceError(f"{folder}: neither {TOKENIZER} nor {VOCABULARY} is there")
 
 
-def read_cutter(path: Path, *, max_tokens: int, text_prefix: str = "") -> Cutter:
+def read_cutter(
+    path: Path, *, max_tokens: int, text_prefix: str = "", per_token: bool = False
+) -> Cutter:
     """Load a ``tokenizer.json`` or a ``vocabulary.json``.
 
     Raises:
@@ -52,11 +54,18 @@ def read_cutter(path: Path, *, max_tokens: int, text_prefix: str = "") -> Cutter
         content = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
-    return cutter_from_bytes(content, str(path), max_tokens=max_tokens, text_prefix=text_prefix)
+    return cutter_from_bytes(
+        content, str(path), max_tokens=max_tokens, text_prefix=text_prefix, per_token=per_token
+    )
 
 
 def cutter_from_bytes(
-    content: bytes, origin: str, *, max_tokens: int, text_prefix: str = ""
+    content: bytes,
+    origin: str,
+    *,
+    max_tokens: int,
+    text_prefix: str = "",
+    per_token: bool = False,
 ) -> Cutter:
     """Like ``read_cutter`` for a file's content.
 
@@ -65,24 +74,25 @@ def cutter_from_bytes(
         origin: What messages call it.
         max_tokens: Longest row in tokens, special tokens included.
         text_prefix: Put before every text; students have none.
+        per_token: Give windows whose tokens know their place, for tasks that answer per token.
 
     Raises:
         SourceError: The content is neither.
     """
-    try:
-        if _is_vocabulary(content):
+    if _is_vocabulary(content):
+        try:
             spec = VocabularySpec.model_validate_json(content)
-            return student_tokenizer(spec, max_tokens=max_tokens)
+        except ValidationError as error:
+            raise SourceError(f"{origin}: not a vocabulary: {error}") from error
+        return student_tokenizer(spec, max_tokens=max_tokens)
+    try:
         tokenizer = tokenizers.Tokenizer.from_buffer(content)
-    except (ValidationError, UnicodeDecodeError, ValueError) as error:
-        raise SourceError(f"{origin}: not a vocabulary: {error}") from error
-    except Exception as error:  # the tokenizers library raises a bare Exception
+    except Exception as error:  # the library raises ValueError or a bare Exception
         raise SourceError(f"{origin}: not a tokenizer.json: {error}") from error
-    return TextTokenizer(tokenizer, max_tokens=max_tokens, text_prefix=text_prefix)
+    kind = WindowTokenizer if per_token else TextTokenizer
+    return kind(tokenizer, max_tokens=max_tokens, text_prefix=text_prefix)
 
 
 def _is_vocabulary(content: bytes) -> bool:
     # A tokenizer.json is large, and nothing but the first key is needed to tell them apart.
-    if not content[:64].lstrip().startswith(b'{"kind"'):
-        return False
-    return isinstance(json.loads(content), dict)
+    return content[:64].lstrip().startswith(b'{"kind"')

@@ -33,6 +33,45 @@ class TokenIds:
 
 
 @dataclass(frozen=True)
+class Window(TokenIds):
+    """A tokenized text, or a part of a long one, that knows where each token stands.
+
+    Attributes:
+        offsets: Start and end of each token in ``text``, in Unicode characters; ``NO_PLACE`` for
+            tokens that stand for no visible character of it.
+        text: What results quote: the text itself, or the second text of a pair.
+        is_first: False for the further windows of a long text, which follow their first one.
+    """
+
+    offsets: Sequence[tuple[int, int]] = ()
+    text: str = ""
+    is_first: bool = True
+
+
+NO_PLACE = (-1, -1)
+
+
+def is_first(row: TokenIds) -> bool:
+    """Tell whether a row begins a new text; every row does that is no ``Window``."""
+    return not isinstance(row, Window) or row.is_first
+
+
+def rows_of_texts(rows: Sequence[TokenIds]) -> list[list[int]]:
+    """List for each text the positions of its rows."""
+    groups: list[list[int]] = []
+    for i, row in enumerate(rows):
+        if is_first(row):
+            groups.append([])
+        groups[-1].append(i)
+    return groups
+
+
+def flat_logits(logits: NDArray[np.float32], row: TokenIds) -> NDArray[np.float32]:
+    """Give a row's logits [C], or [T, C] without its padding, as one sequence of numbers."""
+    return (logits if logits.ndim == 1 else logits[: len(row)]).ravel()
+
+
+@dataclass(frozen=True)
 class FeatureBatch:
     """A padded batch; every array is int64 [batch, tokens].
 

@@ -18,7 +18,7 @@ import pyarrow.fs
 
 from ernie_ray.errors import DataError
 
-FORMATS = ("jsonl", "csv", "tsv", "txt", "parquet")
+FORMATS = ("jsonl", "json", "csv", "tsv", "txt", "parquet")
 _GLOB_SIGNS = "*?["
 
 
@@ -61,11 +61,13 @@ def is_uri(location: str | Path) -> bool:
     return isinstance(location, str) and "://" in location
 
 
-def find_files(location: str | Path) -> tuple[DataFile, ...]:
+def find_files(location: str | Path, *, without_suffix: str = "") -> tuple[DataFile, ...]:
     """List the data files of a location, by name.
 
     Args:
         location: A file, a folder (its data files, at any depth) or a glob; a local path or a URI.
+        without_suffix: Format of files whose suffix is none of the known ones, as in the 2019
+            kit's folders ``train/1`` and ``train/part.0``; empty: there are none.
 
     Returns:
         At least one file. In a folder, files of other suffixes and names that start with ``.`` or
@@ -76,17 +78,20 @@ def find_files(location: str | Path) -> tuple[DataFile, ...]:
     """
     paths, is_listing = _list_remote(str(location)) if is_uri(location) else _list_local(location)
     if is_listing:
-        paths = [path for path in paths if _is_data_file(path)]
+        paths = [path for path in paths if _is_data_file(path, bool(without_suffix))]
+        # A .json beside rows of another format is rarely data (dataset_info.json).
+        streamed = [path for path in paths if not path.removesuffix(".gz").endswith(".json")]
+        paths = streamed or paths
     if not paths:
         raise DataError(
             f"{location}: no data file is there; give a file, a folder or a glob of "
             f"{_known_suffixes()}"
         )
-    return tuple(DataFile(path, format_of(path), path) for path in sorted(paths))
+    return tuple(DataFile(path, format_of(path, without_suffix), path) for path in sorted(paths))
 
 
-def format_of(path: str) -> str:
-    """Name the format of a file by its suffix, ``.gz`` aside.
+def format_of(path: str, without_suffix: str = "") -> str:
+    """Name the format of a file by its suffix, ``.gz`` aside; of an unknown one as given.
 
     Raises:
         DataError: The suffix is unknown.
@@ -98,6 +103,8 @@ def format_of(path: str) -> str:
         return "parquet"
     plain = suffixes[:-1] if suffixes[-1:] == ["gz"] else suffixes
     if not plain or plain[-1] not in FORMATS:
+        if without_suffix:
+            return without_suffix
         raise DataError(f"{path}: unknown kind of file; rows are read from {_known_suffixes()}")
     return plain[-1]
 
@@ -152,10 +159,12 @@ def _part_before_signs(path: str) -> str:
     return "/".join(parts[:first])
 
 
-def _is_data_file(path: str) -> bool:
+def _is_data_file(path: str, takes_any_suffix: bool) -> bool:
     name = PurePosixPath(path).name
     stem = name.lower().removesuffix(".gz")
-    return not name.startswith((".", "_")) and stem.rpartition(".")[2] in FORMATS and "." in stem
+    if name.startswith((".", "_")):
+        return False
+    return takes_any_suffix or (stem.rpartition(".")[2] in FORMATS and "." in stem)
 
 
 def _known_suffixes() -> str:

@@ -21,22 +21,23 @@ import pyarrow.parquet
 
 from ernie_ray.errors import DataError
 from ernie_ray.text.row_files import DataFile, first_line
+from ernie_ray.text.squad_files import RawRow, read_squad
 
 # A longer text is a sign that rows are not one per line; the csv module has the same limit.
 MAX_FIELD_CHARS = 131_072
 MAX_LINE_BYTES = 1_000_000
 _PARQUET_BATCH_ROWS = 4096
 
-RawRow = tuple[int, Mapping[str, object] | str]
-"""Line (from 1; in parquet, row) and the row's fields or, as a string, what is wrong with it."""
 
-
-def read_raw_rows(file: DataFile, columns: Sequence[str]) -> Iterator[RawRow]:
+def read_raw_rows(
+    file: DataFile, columns: Sequence[str], header: Sequence[str] = ()
+) -> Iterator[RawRow]:
     """Stream the rows of one file; blank lines are no rows.
 
     Args:
         file: What to read.
         columns: Columns that the caller looks at; others may be left out of the rows.
+        header: Names of the columns of .csv and .tsv files without a header line.
 
     Raises:
         DataError: The file is empty, truncated, compressed wrongly, or its header is unusable.
@@ -44,7 +45,7 @@ def read_raw_rows(file: DataFile, columns: Sequence[str]) -> Iterator[RawRow]:
     num_rows = 0
     try:
         with file.open() as stream:
-            for raw in _rows_of(file, stream, columns):
+            for raw in _rows_of(file, stream, columns, header):
                 yield raw
                 num_rows += 1
     except EOFError as error:
@@ -64,12 +65,16 @@ def read_raw_rows(file: DataFile, columns: Sequence[str]) -> Iterator[RawRow]:
         raise DataError(f"{file.name}: has no rows; remove the file or fill it")
 
 
-def _rows_of(file: DataFile, stream: IO[bytes], columns: Sequence[str]) -> Iterator[RawRow]:
+def _rows_of(
+    file: DataFile, stream: IO[bytes], columns: Sequence[str], header: Sequence[str]
+) -> Iterator[RawRow]:
     match file.format:
         case "jsonl":
             return _read_jsonl(file, stream)
+        case "json":
+            return read_squad(file, stream)
         case "csv" | "tsv":
-            return _read_delimited(file, stream)
+            return _read_delimited(file, stream, list(header) or None)
         case "txt":
             return _read_text(file, stream)
         case _:
@@ -152,14 +157,16 @@ def _read_jsonl(file: DataFile, stream: IO[bytes]) -> Iterator[RawRow]:
             yield line, f"a JSON {kind}, not an object; write {{...}} on each line"
 
 
-def _read_delimited(file: DataFile, stream: IO[bytes]) -> Iterator[RawRow]:
+def _read_delimited(
+    file: DataFile, stream: IO[bytes], header: list[str] | None
+) -> Iterator[RawRow]:
+    names = "the header names" if header is None else "data.columns names"
     lines = _Lines(file, stream)
     if file.format == "csv":
         reader = csv.reader(lines, strict=True)
     else:
         # TSV has no quoting: a quotation mark is a character like any other.
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
-    header: list[str] | None = None
     while True:
         try:
             values = next(reader)
@@ -177,7 +184,7 @@ def _read_delimited(file: DataFile, stream: IO[bytes]) -> Iterator[RawRow]:
         elif len(values) != len(header):
             yield (
                 lines.line,
-                f"{len(values)} fields where the header names {len(header)}; "
+                f"{len(values)} fields where {names} {len(header)}; "
                 + ("quote fields that hold commas" if file.format == "csv" else "check its tabs"),
             )
         else:

@@ -16,8 +16,19 @@ from typing import Literal
 from ernie_ray.errors import ConfigError, DataError
 from ernie_ray.text.row_files import DataFile, find_files
 from ernie_ray.text.row_formats import MAX_FIELD_CHARS, read_raw_rows
+from ernie_ray.text.row_values import (
+    UnfitError,
+    answers_label,
+    entities_label,
+    has_units,
+    join_units,
+    kind_of,
+    number_of,
+    units_of,
+)
 
 OnBad = Literal["error", "skip"]
+LabelForm = Literal["class", "number", "entities", "answers"]
 LABEL_SEPARATOR = "|"
 # How many skipped rows are kept word for word; all are counted.
 MAX_LISTED = 1000
@@ -34,6 +45,12 @@ class RowSchema:
         labels: The labels that are known; None: any, to be collected from the rows.
         is_multi_label: A row has any number of labels: a list, or a text that separates them by
             ``LABEL_SEPARATOR``; ``Row.label`` is such a text, empty for none.
+        holds: What the label column holds: a class, a number, the entities of the text, or the
+            answers that stand in the second text; ``ernie_ray.text.row_values`` has the forms.
+        low: Smallest number allowed.
+        high: Largest number allowed.
+        query: Column of what rows are ranked by; None: rows stand alone.
+        header: Names of the columns in .csv and .tsv files that have no header line.
         is_label_optional: Rows may lack the label, or have null or an empty text for it.
         teacher_logits: Column of a teacher's logits, a list of numbers that rows may lack; None:
             not read.
@@ -45,6 +62,11 @@ class RowSchema:
     label: str | None = None
     labels: tuple[str, ...] | None = None
     is_multi_label: bool = False
+    holds: LabelForm = "class"
+    low: float = -math.inf
+    high: float = math.inf
+    query: str | None = None
+    header: tuple[str, ...] = ()
     is_label_optional: bool = False
     teacher_logits: str | None = None
     copy: str | None = None
@@ -54,14 +76,17 @@ class RowSchema:
             raise ConfigError("labels are given but no label column; name the column in 'label'")
         if len(set(self.columns)) != len(self.columns):
             raise ConfigError(
-                f"the columns {list(self.columns)} must differ; text, text_pair and label "
-                "cannot share one"
+                f"the columns {list(self.columns)} must differ; text, text_pair, label and "
+                "query cannot share one"
             )
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is read."""
-        named = (self.text, self.text_pair, self.label, self.teacher_logits, self.copy)
+        named = (
+            *(self.text, self.text_pair, self.label, self.query),
+            *(self.teacher_logits, self.copy),
+        )
         return tuple(name for name in named if name is not None)
 
     @property
@@ -80,8 +105,10 @@ class Row:
         index: Position in the input from 0, bad rows counted too.
         text: Not empty.
         text_pair: Second text of a pair, else None.
-        label: The label as a string (a whole number is turned into one), else None.
+        label: The label as a string (a whole number is turned into one; entities and answers are
+            JSON), else None.
         origin: File and line, ``"reviews.jsonl:12"`` (in parquet, file and row), both from 1.
+        query: What rows are ranked by, else None.
         teacher_logits: What a teacher gave for the row, before temperature; None: none did.
         copy: 0 for a row as it was given, 1, 2... for its augmented copies.
     """
@@ -91,6 +118,7 @@ class Row:
     text_pair: str | None
     label: str | None
     origin: str
+    query: str | None = None
     teacher_logits: tuple[float, ...] | None = None
     copy: int = 0
 
@@ -176,7 +204,12 @@ def read_rows(location: str | Path, schema: RowSchema, *, on_bad: OnBad = "error
         DataError: Here if there is no file; from the iterator at the first bad row or file. The
             message names file, line and field and says what to change.
     """
-    return RowReader(find_files(location), schema, on_bad=on_bad)
+    return RowReader(files_of(location, schema), schema, on_bad=on_bad)
+
+
+def files_of(location: str | Path, schema: RowSchema) -> tuple[DataFile, ...]:
+    """List the files of a location; with column names given, those of no known suffix are TSV."""
+    return find_files(location, without_suffix="tsv" if schema.header else "")
 
 
 def check_rows(file: DataFile, schema: RowSchema) -> Iterator[Row | BadRow]:
@@ -185,7 +218,8 @@ def check_rows(file: DataFile, schema: RowSchema) -> Iterator[Row | BadRow]:
     Raises:
         DataError: The file cannot be read to its end, or lacks a column.
     """
-    for index, (line, fields) in enumerate(read_raw_rows(file, schema.columns)):
+    columns = (*schema.columns, *(("is_impossible",) if schema.holds == "answers" else ()))
+    for index, (line, fields) in enumerate(read_raw_rows(file, columns, schema.header)):
         origin = f"{file.name}:{line}"
         if isinstance(fields, str):
             yield BadRow(index, origin, fields)
@@ -197,7 +231,7 @@ def check_rows(file: DataFile, schema: RowSchema) -> Iterator[Row | BadRow]:
                 # Header and parquet schema hold for all rows, so there is nothing to skip to.
                 raise DataError(f"{origin}: {error}") from error
             yield BadRow(index, origin, str(error))
-        except _UnfitError as error:
+        except UnfitError as error:
             yield BadRow(index, origin, str(error))
 
 
@@ -211,36 +245,62 @@ def refuse_none_left(num_rows: int, num_skipped: int, skipped: list[BadRow]) -> 
         raise DataError(f"none of {num_skipped} rows can be used; the first: {skipped[0]}")
 
 
-class _UnfitError(Exception):
-    """A row does not fit its schema."""
-
-
-class _MissingColumnError(_UnfitError):
+class _MissingColumnError(UnfitError):
     """A row lacks a column."""
 
 
 def _checked(index: int, origin: str, fields: Mapping[str, object], schema: RowSchema) -> Row:
+    units = None
+    if schema.holds == "entities" and has_units(value := _value_of(fields, schema.text)):
+        units = units_of(value, schema.text)
+        fields = {**fields, schema.text: join_units(units)[0]}
+    text = _text_of(fields, schema.text)
     pair = None if schema.text_pair is None else _text_of(fields, schema.text_pair)
-    label = None if schema.label is None else _label_of(fields, schema.label, schema)
+    query = (
+        None
+        if schema.query is None
+        else _one_label(_value_of(fields, schema.query), schema.query, None, role="query")
+    )
+    label = None
+    if schema.label is not None and schema.holds == "class":
+        label = _label_of(fields, schema.label, schema)
+    elif schema.label is not None:
+        label = _other_label(fields, schema.label, schema, (units, text, pair))
     logits = None if schema.teacher_logits is None else fields.get(schema.teacher_logits)
     copy = 0 if schema.copy is None else fields.get(schema.copy)
     return Row(
         index,
-        _text_of(fields, schema.text),
+        text,
         pair,
         label,
         origin,
+        query,
         teacher_logits=None if logits is None else _logits_of(logits, str(schema.teacher_logits)),
         copy=0 if copy is None else _copy_of(copy, str(schema.copy)),
     )
 
 
+def _other_label(
+    fields: Mapping[str, object],
+    column: str,
+    schema: RowSchema,
+    texts: tuple[list[str] | None, str, str | None],
+) -> str:
+    value = _value_of(fields, column)
+    units, text, pair = texts
+    if schema.holds == "number":
+        return number_of(value, column, schema.low, schema.high)
+    if schema.holds == "entities":
+        return entities_label(value, column, units, text, schema.labels)
+    return answers_label(value, column, pair or text, fields.get("is_impossible"))
+
+
 def _logits_of(value: object, column: str) -> tuple[float, ...]:
     # bool is a number to Python, too.
     if not isinstance(value, list) or not all(type(x) in (int, float) for x in value):
-        raise _UnfitError(f"'{column}' is {_kind_of(value)}; write a list of numbers")
+        raise UnfitError(f"'{column}' is {kind_of(value)}; write a list of numbers")
     if not all(map(math.isfinite, value)):
-        raise _UnfitError(f"'{column}' holds NaN or infinite numbers; label the row again")
+        raise UnfitError(f"'{column}' holds NaN or infinite numbers; label the row again")
     return tuple(map(float, value))
 
 
@@ -248,7 +308,7 @@ def _copy_of(value: object, column: str) -> int:
     try:
         return int(str(value))
     except ValueError:
-        raise _UnfitError(f"'{column}' is {_kind_of(value)}; write a whole number") from None
+        raise UnfitError(f"'{column}' is {kind_of(value)}; write a whole number") from None
 
 
 def _value_of(fields: Mapping[str, object], column: str) -> object:
@@ -264,18 +324,18 @@ def _value_of(fields: Mapping[str, object], column: str) -> object:
 def _text_of(fields: Mapping[str, object], column: str) -> str:
     value = _value_of(fields, column)
     if not isinstance(value, str):
-        raise _UnfitError(f"'{column}' is {_kind_of(value)}, not a text; write it as a string")
+        raise UnfitError(f"'{column}' is {kind_of(value)}, not a text; write it as a string")
     if not value.strip():
-        raise _UnfitError(f"'{column}' is empty; fill it or remove the row")
+        raise UnfitError(f"'{column}' is empty; fill it or remove the row")
     if len(value) > MAX_FIELD_CHARS:
-        raise _UnfitError(
+        raise UnfitError(
             f"'{column}' has {len(value):,} characters, the limit is {MAX_FIELD_CHARS:,}; "
             "split the text"
         )
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise _UnfitError(
+        raise UnfitError(
             f"'{column}' holds half of a surrogate pair at character {error.start}; write the "
             "text as UTF-8"
         ) from error
@@ -291,43 +351,36 @@ def _label_of(fields: Mapping[str, object], column: str, schema: RowSchema) -> s
     if isinstance(value, str):
         value = [part for part in value.split(LABEL_SEPARATOR) if part.strip()]
     if not isinstance(value, list):
-        raise _UnfitError(f"label '{column}' is {_kind_of(value)}; write a list of labels")
+        raise UnfitError(f"label '{column}' is {kind_of(value)}; write a list of labels")
     parts = [_one_label(part, column, schema.labels) for part in value]
     if any(LABEL_SEPARATOR in part for part in parts):
-        raise _UnfitError(f"label '{column}' has a {LABEL_SEPARATOR!r} inside a label; rename it")
+        raise UnfitError(f"label '{column}' has a {LABEL_SEPARATOR!r} inside a label; rename it")
     return LABEL_SEPARATOR.join(parts)
 
 
-def _one_label(value: object, column: str, known: tuple[str, ...] | None) -> str:
+def _one_label(
+    value: object, column: str, known: tuple[str, ...] | None, role: str = "label"
+) -> str:
     if isinstance(value, float) and math.isnan(value):
-        raise _UnfitError(f"label '{column}' is NaN; fill it or remove the row")
+        raise UnfitError(f"{role} '{column}' is NaN; fill it or remove the row")
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise _UnfitError(
-            f"label '{column}' is {_kind_of(value)}; write it as a string or a whole number"
+        raise UnfitError(
+            f"{role} '{column}' is {kind_of(value)}; write it as a string or a whole number"
         )
     label = str(value)
     if not label.strip():
-        raise _UnfitError(f"label '{column}' is empty; fill it or remove the row")
+        raise UnfitError(f"{role} '{column}' is empty; fill it or remove the row")
     if known is not None and label not in known:
-        raise _UnfitError(
-            f"label '{column}' is {label!r}, which is none of {_shown(known)}; correct the row "
+        raise UnfitError(
+            f"{role} '{column}' is {label!r}, which is none of {_shown(known)}; correct the row "
             "or add the label to the list"
         )
     if known is None and label.lower() == "nan":
-        raise _UnfitError(
-            f"label '{column}' is {label!r}, a missing number in most tools; fill it, or list it "
+        raise UnfitError(
+            f"{role} '{column}' is {label!r}, a missing number in most tools; fill it, or list it "
             "among the labels if it is one"
         )
     return label
-
-
-def _kind_of(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, float) and math.isnan(value):
-        return "NaN"
-    shown = repr(value)
-    return f"a {type(value).__name__} ({shown if len(shown) <= 40 else shown[:37] + '...'})"
 
 
 def _shown(labels: tuple[str, ...]) -> str:

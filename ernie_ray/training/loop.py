@@ -19,13 +19,16 @@ import paddle
 from numpy.typing import NDArray
 
 from ernie_ray.config import TrainingSection
+from ernie_ray.errors import ConfigError
 from ernie_ray.models.build import Network
 from ernie_ray.models.encoder import load_weights, read_weights
+from ernie_ray.models.text_network import TextNetwork
 from ernie_ray.tasks import TaskFamily
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.text.features import pad_batch
 from ernie_ray.training.batch_plan import BatchPlan, EpochSubset
 from ernie_ray.training.checkpoint import Checkpoint, Position, write_checkpoint
+from ernie_ray.training.class_losses import loss_of
 from ernie_ray.training.collective import WorkerGroup
 from ernie_ray.training.objective import LabelObjective, Objective
 from ernie_ray.training.optimizer import AdamW, LinearSchedule
@@ -97,16 +100,16 @@ class TrainingLoop:
             reporter: Where metrics and checkpoints go.
             objective: What is minimised; None: the family's loss on the labels.
         """
-        if settings.freeze_embeddings:
-            for parameter in network.embedding_parameters():
-                parameter.stop_gradient = True
+        _freeze(network, settings)
         self._network = network
         self._data = data
         self._settings = settings
         self._family = family
         self._group = group
         self._reporter = reporter
-        self._objective = objective or LabelObjective(family.loss)
+        self._objective = objective or LabelObjective(
+            loss_of(family.loss, settings, data.train, network.task.num_outputs)
+        )
         self._plan = BatchPlan(
             data.train.lengths, settings.global_batch_size, settings.seed, data.subset
         )
@@ -269,16 +272,33 @@ class TrainingLoop:
         dev = self._data.dev
         if dev is None:
             return {}
-        logits = np.zeros((len(dev), self._network.task.num_outputs), dtype=np.float32)
+        longest = int(dev.lengths.max(initial=0))
+        kept = np.zeros((len(dev), *self._family.kept_shape(longest)), dtype=np.float32)
         order = np.argsort(dev.lengths, kind="stable")[self._group.rank :: self._group.world_size]
         self._network.eval()
         with paddle.no_grad():
             for start in range(0, len(order), self._settings.per_worker_batch_size):
                 chosen = order[start : start + self._settings.per_worker_batch_size]
-                logits[chosen] = self._forward(dev, chosen)[0].numpy()
+                found = self._family.kept(self._forward(dev, chosen)[0].numpy())
+                # What has one entry per token is as long as the longest row of its batch.
+                kept[chosen, : found.shape[1]] = found
         # Rows of other workers are zero here, so the sum puts the table together.
-        logits = self._group.sum_array(logits)
-        return self._family.metrics(logits, dev.labels(np.arange(len(dev))))
+        kept = self._group.sum_array(kept)
+        return self._family.metrics(kept, dev.labels(np.arange(len(dev))), dev.infos())
+
+
+def _freeze(network: Network, settings: TrainingSection) -> None:
+    """Take parameters out of training, as the recipe says."""
+    frozen = []
+    if settings.freeze_embeddings or settings.freeze_layers:
+        frozen += list(network.embedding_parameters())
+    if settings.freeze_layers:
+        if not isinstance(network, TextNetwork):
+            raise ConfigError("training.freeze_layers: a student has no layers; remove it")
+        for layer in network.encoder.layers[: settings.freeze_layers]:
+            frozen += layer.parameters()
+    for parameter in frozen:
+        parameter.stop_gradient = True
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

@@ -9,7 +9,7 @@ import paddle
 from numpy.typing import NDArray
 
 from ernie_ray.text.cache import FeatureCache
-from ernie_ray.training.losses import LOSSES
+from ernie_ray.training.losses import Loss
 
 
 class Objective(Protocol):
@@ -31,8 +31,8 @@ class Objective(Protocol):
 class LabelObjective:
     """The task family's loss against the rows' labels."""
 
-    def __init__(self, loss: str) -> None:
-        self._loss = LOSSES[loss]
+    def __init__(self, loss: Loss) -> None:
+        self._loss = loss
 
     def __call__(
         self, logits: paddle.Tensor, cache: FeatureCache, indices: NDArray[np.int64], epoch: int

@@ -53,6 +53,9 @@ class AdamW:
                 if name.startswith("head."):
                     ratio = settings.head_learning_rate / settings.learning_rate
                     parameter.optimize_attr["learning_rate"] = ratio
+        for name, parameter in self._parameters.items():
+            if (depth := _depth_below_top(name, network)) and settings.layer_decay < 1:
+                parameter.optimize_attr["learning_rate"] = settings.layer_decay**depth
         decayed = {p.name for p in self._parameters.values() if len(p.shape) > 1}
         self._optimizer = paddle.optimizer.AdamW(
             learning_rate=settings.learning_rate,
@@ -99,3 +102,12 @@ class AdamW:
                 )
             restored[f"{self._parameters[name].name}_{slot}"] = paddle.to_tensor(value)
         self._optimizer.set_state_dict(restored)
+
+
+def _depth_below_top(name: str, network: nn.Layer) -> int:
+    """Layers above a parameter: 0 for the top one and the head, their number for embeddings."""
+    if name.startswith("encoder.embeddings."):
+        return len(network.encoder.layers)
+    if name.startswith("encoder.layers."):
+        return len(network.encoder.layers) - 1 - int(name.split(".")[2])
+    return 0

@@ -89,7 +89,7 @@ def test_a_run_leaves_a_model_that_serves_and_everything_to_read(train):
     assert manifest.lineage.step > 0
     assert manifest.lineage.recipe["training"]["learning_rate"] == 3e-3
     assert manifest.metrics["dev"] == result.metrics["dev"]
-    assert set(result.metrics["test"]) == {"accuracy", "macro_f1", "micro_f1"}
+    assert set(result.metrics["test"]) == {"accuracy", "macro_f1", "micro_f1", "positive_f1"}
     assert json.loads((result.run / runs.RESULT).read_text())["metrics"] == result.metrics
     evaluations = [line for line in read_metrics(result.run / runs.METRICS) if "accuracy" in line]
     assert len(evaluations) == 2

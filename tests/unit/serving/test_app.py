@@ -195,7 +195,7 @@ def test_a_body_sent_in_chunks_is_counted_while_it_comes():
 
 def test_a_bug_is_a_json_error_without_its_details(caplog):
     model = served()
-    model._family.decode = lambda logits: 1 / 0
+    model._family.decode = lambda logits, rows: 1 / 0
     response = post("/v1/scores", {"texts": ["a"]}, TextService(Catalog([model])))
     assert response.status_code == 500
     assert response.json()["error"]["type"] == "internal_error"

@@ -314,6 +314,67 @@ def test_files_are_found_in_one_order_whatever_the_disk_gives(tmp_path):
     assert names == ["1.jsonl", "10.jsonl", "2.jsonl"]
 
 
+def test_the_kits_folders_of_files_without_suffix_or_header_are_read_with_column_names(tmp_path):
+    (tmp_path / "train").mkdir()
+    write(tmp_path / "train" / "part.0", "好\t1\n坏\t0\n")
+    write(tmp_path / "train" / "1", "行\t1\n")
+    write(tmp_path / "train" / ".hidden", "x")
+    schema = RowSchema(label="label", header=("text", "label"))
+    rows = list(read_rows(tmp_path / "train", schema))
+    assert [(row.text, row.label) for row in rows] == [("行", "1"), ("好", "1"), ("坏", "0")]
+    write(tmp_path / "train" / "2", "a\tb\tc\n")
+    with pytest.raises(DataError, match=r"2:1: 3 fields where data.columns names 2"):
+        list(read_rows(tmp_path / "train", schema))
+
+
+def test_the_kits_tagged_rows_are_joined_by_byte_two(tmp_path):
+    path = write(tmp_path / "a.tsv", "text_a\tlabel\n北\x02京\x02好\tB-LOC\x02I-LOC\x02O\n")
+    (row,) = read_rows(path, RowSchema("text_a", label="label", holds="entities"))
+    assert (row.text, row.label) == ("北京好", '[[0,2,"LOC"]]')
+
+
+@pytest.mark.parametrize(
+    ("fields", "text", "label"),
+    [
+        ({"t": ["New", "York", "!"], "l": ["B-LOC", "I-LOC", "O"]}, "New York !", [[0, 8, "LOC"]]),
+        ({"t": list("C罗好"), "l": ["B-PER", "E-PER", "O"]}, "C罗好", [[0, 2, "PER"]]),
+        ({"t": "在北京", "l": [{"start": 1, "end": 3, "label": "LOC"}]}, "在北京", [[1, 3, "LOC"]]),
+        ({"t": "在北京", "l": {"LOC": {"北京": [[1, 2]]}}}, "在北京", [[1, 3, "LOC"]]),
+        ({"t": "a b", "l": [{"start": 0, "end": 2, "label": "X"}]}, "a b", [[0, 1, "X"]]),
+        ({"t": list("ab"), "l": ["I-X", "I-Y"]}, "ab", [[0, 1, "X"], [1, 2, "Y"]]),
+        ({"t": "无", "l": []}, "无", []),
+    ],
+)
+def test_entities_come_in_several_forms(tmp_path, fields, text, label):
+    path = jsonl(tmp_path / "a.jsonl", fields)
+    (row,) = read_rows(path, RowSchema("t", label="l", holds="entities"))
+    assert row.text == text
+    assert json.loads(row.label) == label
+
+
+def test_squads_json_is_one_row_per_question(tmp_path):
+    answer = {"text": "书", "answer_start": 1}
+    questions = [
+        {"id": "1", "question": "谁", "answers": [answer]},
+        {"id": "2", "question": "哪", "answers": [answer], "is_impossible": True},
+    ]
+    content = {"data": [{"paragraphs": [{"context": "好书坏", "qas": questions}]}]}
+    write(tmp_path / "dev.json", json.dumps(content))
+    schema = RowSchema("question", "context", "answers", holds="answers")
+    rows = list(read_rows(tmp_path, schema))
+    assert [(row.text, row.text_pair, row.label) for row in rows] == [
+        ("谁", "好书坏", '[["书",1]]'),
+        ("哪", "好书坏", "[]"),
+    ]
+    assert rows[1].origin == f"{tmp_path}/dev.json:2"
+
+
+def test_a_json_file_beside_rows_of_another_format_is_passed_over(tmp_path):
+    jsonl(tmp_path / "a.jsonl", {"text": "x"})
+    write(tmp_path / "dataset_info.json", "{}")
+    assert [file.format for file in find_files(tmp_path)] == ["jsonl"]
+
+
 def test_optional_columns_may_be_missing_null_or_empty_but_not_wrong(tmp_path):
     path = tmp_path / "rows.jsonl"
     schema = RowSchema(

@@ -121,3 +121,48 @@ def test_frozen_embeddings_stay_as_they_were(caches):
     loop.run()
     np.testing.assert_array_equal(network.encoder.embeddings.word.weight.numpy(), before)
     assert np.abs(network.encoder.layers[0].ffn.up.weight.numpy() - layer_before).max() > 0
+
+
+def test_frozen_layers_stay_and_the_others_move(caches):
+    loop, network, _ = build(caches, freeze_layers=1, max_steps=2)
+    before = {name: value.copy() for name, value in read_weights(network).items()}
+    loop.run()
+    moved = {n for n, value in read_weights(network).items() if (value != before[n]).any()}
+    assert not [n for n in moved if n.startswith(("encoder.embeddings", "encoder.layers.0."))]
+    assert [n for n in moved if n.startswith("encoder.layers.1.")]
+
+
+def test_a_run_without_gain_stops_early_and_a_resumed_one_does_not_go_on(caches):
+    # So low a learning rate changes no prediction, so the first evaluation stays the best.
+    settings = {
+        "learning_rate": 1e-9,
+        "eval_every_steps": 1,
+        "patience_evaluations": 2,
+        "num_epochs": 4,
+    }
+    loop, _, reporter = build(caches, **settings)
+    loop.run()
+    assert [metrics["step"] for metrics in reporter.evaluations] == [1, 2, 3]
+    resumed, _, again = build(caches, **settings)
+    resumed.resume(reporter.checkpoints[-1])
+    resumed.run()
+    assert again.lines == []
+    halfway, _, rest = build(caches, **settings)
+    halfway.resume(reporter.checkpoints[1])
+    halfway.run()
+    assert [metrics["step"] for metrics in rest.evaluations] == [3]
+
+
+def test_lower_layers_learn_more_slowly_by_the_layer_decay(caches):
+    loop, network, _ = build(caches, layer_decay=0.5, weight_decay=0.0, max_steps=1, dropout=0.0)
+    before = {name: value.copy() for name, value in read_weights(network).items()}
+    loop.run()
+    # Adam's first step is the learning rate itself, whatever the gradient.
+    step = {
+        name: float(np.abs(value - before[name]).max())
+        for name, value in read_weights(network).items()
+    }
+    top, below = (step[f"encoder.layers.{i}.ffn.up.weight"] for i in (1, 0))
+    assert step["head.weight"] == pytest.approx(top, rel=0.02)
+    assert below == pytest.approx(top / 2, rel=0.02)
+    assert step["encoder.embeddings.position.weight"] == pytest.approx(top / 4, rel=0.02)

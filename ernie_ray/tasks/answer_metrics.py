@@ -1,0 +1,96 @@
+"""Exact match and F1 of answers, as SQuAD and as CMRC2018 define them, by language.
+
+SQuAD's (v1.1 and v2 evaluation scripts): lower case, no punctuation, no articles, words; F1 over
+the bags of words. CMRC2018's (``cmrc2018_evaluate.py``): lower case, no punctuation; Chinese
+characters are units, other text is cut to words; F1 over the longest common run of units. The
+original cuts words with NLTK's ``word_tokenize``; here a word is a run of word characters (inner
+points, commas and apostrophes included) or a single other sign.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
+_CMRC_HAN = re.compile("[\u4e00-\u9fa5]")
+_CMRC_SIGNS = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+_WORD = re.compile(r"\w+(?:[.,']\w+)*|[^\w\s]")
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def is_chinese(text: str) -> bool:
+    """True if a text holds a Chinese character: its answers are measured as CMRC2018's."""
+    return _HAN.search(text) is not None
+
+
+def exact_match(prediction: str, answers: Sequence[str], *, chinese: bool) -> float:
+    """1 if the prediction is one of the answers once both are normalised, else 0.
+
+    No answers at all means that the question has none: then the empty prediction is right.
+    """
+    if not answers:
+        return float(prediction == "")
+    normal = _without_signs if chinese else _plain
+    return float(any(normal(prediction) == normal(answer) for answer in answers))
+
+
+def answer_f1(prediction: str, answers: Sequence[str], *, chinese: bool) -> float:
+    """Largest F1 of the prediction against the answers; as ``exact_match`` without any."""
+    if not answers:
+        return float(prediction == "")
+    measure = _chinese_f1 if chinese else _word_f1
+    return max(measure(prediction, answer) for answer in answers)
+
+
+def mixed_units(text: str) -> list[str]:
+    """Cut a text as CMRC2018's evaluation does: Chinese characters, and words between them."""
+    units: list[str] = []
+    run = ""
+    for character in text.lower().strip():
+        if character in _CMRC_SIGNS:
+            continue
+        if _CMRC_HAN.match(character):
+            units += [*_WORD.findall(run), character]
+            run = ""
+        else:
+            run += character
+    return units + _WORD.findall(run)
+
+
+def _without_signs(text: str) -> str:
+    return "".join(c for c in text.lower().strip() if c not in _CMRC_SIGNS)
+
+
+def _plain(text: str) -> str:
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
+
+
+def _chinese_f1(prediction: str, answer: str) -> float:
+    given, wanted = mixed_units(prediction), mixed_units(answer)
+    common = _longest_common_run(given, wanted)
+    return 2 * common / (len(given) + len(wanted)) if common else 0.0
+
+
+def _word_f1(prediction: str, answer: str) -> float:
+    given, wanted = _plain(prediction).split(), _plain(answer).split()
+    if not given or not wanted:
+        return float(given == wanted)
+    common = (Counter(given) & Counter(wanted)).total()
+    return 2 * common / (len(given) + len(wanted)) if common else 0.0
+
+
+def _longest_common_run(a: Sequence[str], b: Sequence[str]) -> int:
+    longest = 0
+    before = [0] * (len(b) + 1)
+    for unit in a:
+        row = [0] * (len(b) + 1)
+        for j, other in enumerate(b):
+            if unit == other:
+                row[j + 1] = before[j] + 1
+                longest = max(longest, row[j + 1])
+        before = row
+    return longest

@@ -1,0 +1,253 @@
+"""Read one field of a row: numbers, entities, answers. What does not fit is said in words.
+
+Knows the forms in which files write them; each form becomes one string that ``Row.label`` holds.
+Knows nothing of files, columns' names aside.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from ernie_ray.text.tags import entities_of
+
+UNIT_SEPARATOR = "\x02"
+"""Stands between the characters and between the tags of a row in the 2019 kit's files."""
+
+MAX_SHOWN_CHARS = 40
+
+
+class UnfitError(Exception):
+    """A row does not fit its schema."""
+
+
+def kind_of(value: object) -> str:
+    """Name what a value is, for messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN"
+    shown = repr(value)
+    cut = shown if len(shown) <= MAX_SHOWN_CHARS else shown[: MAX_SHOWN_CHARS - 3] + "..."
+    return f"a {type(value).__name__} ({cut})"
+
+
+def number_of(value: object, column: str, low: float, high: float) -> str:
+    """Read a number between two bounds; text is taken where it is one.
+
+    Raises:
+        UnfitError: It is none, not finite, or out of bounds.
+    """
+    try:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise ValueError
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise UnfitError(f"label '{column}' is {kind_of(value)}; write a number") from None
+    if not math.isfinite(number):
+        raise UnfitError(f"label '{column}' is {number}; fill it or remove the row")
+    if not low <= number <= high:
+        raise UnfitError(
+            f"label '{column}' is {number:g}, outside of {low:g} to {high:g}; correct the row, or "
+            "set task.low and task.high"
+        )
+    return repr(number)
+
+
+def units_of(value: object, column: str) -> list[str]:
+    """Read the characters or words of a row: a list, or a text that separates them by byte 2.
+
+    Raises:
+        UnfitError: It is neither, or a unit is no text or empty.
+    """
+    if isinstance(value, str):
+        return value.split(UNIT_SEPARATOR)
+    if not isinstance(value, list):
+        raise UnfitError(f"'{column}' is {kind_of(value)}; write a list of characters or words")
+    for i, unit in enumerate(value):
+        if not isinstance(unit, str) or not unit:
+            raise UnfitError(f"'{column}' has {kind_of(unit)} at position {i}; write a text there")
+    return value
+
+
+def has_units(value: object) -> bool:
+    """Tell whether a field holds units and not running text."""
+    return isinstance(value, list) or (isinstance(value, str) and UNIT_SEPARATOR in value)
+
+
+def join_units(units: Sequence[str]) -> tuple[str, list[int]]:
+    """Join units to a text: characters without anything between them, words by a space.
+
+    Returns:
+        The text, and where each unit starts in it.
+    """
+    between = "" if all(len(unit) == 1 for unit in units) else " "
+    starts, position = [], 0
+    for unit in units:
+        starts.append(position)
+        position += len(unit) + len(between)
+    return between.join(units), starts
+
+
+def entities_label(
+    value: object,
+    column: str,
+    units: Sequence[str] | None,
+    text: str,
+    known: tuple[str, ...] | None,
+) -> str:
+    """Read the entities of a row.
+
+    Args:
+        value: Tags (one per unit; a list or joined by byte 2), or entities: a list of
+            ``{"start", "end", "label"}`` with character offsets, or CLUENER's
+            ``{"type": {"text": [[first, last], ...]}}``.
+        column: Its name.
+        units: The row's characters or words; None: the row is running text.
+        text: The row's text.
+        known: Entity types of the task; None: any.
+
+    Returns:
+        JSON of ``[start, end, type]`` in character offsets, by start.
+
+    Raises:
+        UnfitError: It is none of these, does not fit the text, overlaps, or has an unknown type.
+    """
+    if isinstance(value, str):
+        value = [value] if units is not None and len(units) == 1 else value.split(UNIT_SEPARATOR)
+    if value == [] and units is None:
+        found = []
+    elif isinstance(value, list) and all(isinstance(tag, str) for tag in value):
+        found = _from_tags(value, column, list(text) if units is None else units)
+    elif isinstance(value, list):
+        found = [_from_record(one, column) for one in value]
+    elif isinstance(value, Mapping):
+        found = _from_nested(value, column)
+    else:
+        raise UnfitError(f"label '{column}' is {kind_of(value)}; write a list of tags or entities")
+    found = sorted({_narrowed(one, column, text) for one in found})
+    for before, after in pairwise(found):
+        if after[0] < before[1]:
+            raise UnfitError(
+                f"label '{column}': the entities {text[before[0] : before[1]]!r} and "
+                f"{text[after[0] : after[1]]!r} overlap; keep one of them"
+            )
+    for _, _, kind in found:
+        if known is not None and kind not in known:
+            raise UnfitError(
+                f"label '{column}' has the entity type {kind!r}, which is none of "
+                f"{', '.join(known[:20])}; correct the row or add it to task.labels"
+            )
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+
+
+def _from_tags(
+    tags: Sequence[str], column: str, units: Sequence[str]
+) -> list[tuple[int, int, str]]:
+    if len(tags) != len(units):
+        raise UnfitError(
+            f"label '{column}' has {len(tags)} tags for {len(units)} characters or words; write "
+            "one for each"
+        )
+    try:
+        spans = entities_of(tags)
+    except ValueError as error:
+        raise UnfitError(f"label '{column}': {error}") from None
+    _, starts = join_units(units)
+    return [(starts[a], starts[b - 1] + len(units[b - 1]), kind) for a, b, kind in spans]
+
+
+def _from_record(record: object, column: str) -> tuple[int, int, str]:
+    if not isinstance(record, Mapping):
+        raise UnfitError(
+            f'label \'{column}\' has {kind_of(record)}; write {{"start", "end", "label"}}'
+        )
+    kind = record.get("label", record.get("type"))
+    start, end = record.get("start"), record.get("end")
+    if not isinstance(kind, str) or not kind or "\n" in kind:
+        raise UnfitError(f"label '{column}' has an entity whose label is {kind_of(kind)}")
+    for name, number in (("start", start), ("end", end)):
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise UnfitError(f"label '{column}' has an entity whose {name} is {kind_of(number)}")
+    assert isinstance(start, int)  # the loop above
+    assert isinstance(end, int)
+    return start, end, kind
+
+
+def _from_nested(value: Mapping[str, object], column: str) -> list[tuple[int, int, str]]:
+    found = []
+    for kind, texts in value.items():
+        if not isinstance(texts, Mapping):
+            raise UnfitError(f"label '{column}' has {kind_of(texts)} under {kind!r}")
+        for places in texts.values():
+            if not isinstance(places, list):
+                raise UnfitError(f"label '{column}' has {kind_of(places)} as places of {kind!r}")
+            for place in places:
+                if not isinstance(place, list) or len(place) != 2:
+                    raise UnfitError(
+                        f"label '{column}' has {kind_of(place)} as a place of {kind!r}"
+                    )
+                record = {"start": place[0], "end": place[1], "label": kind}
+                start, last, _ = _from_record(record, column)
+                found.append((start, last + 1, kind))
+    return found
+
+
+def _narrowed(span: tuple[int, int, str], column: str, text: str) -> tuple[int, int, str]:
+    start, end, kind = span
+    if not 0 <= start < end <= len(text):
+        raise UnfitError(
+            f"label '{column}' has an entity from {start} to {end} in a text of {len(text)} "
+            "characters; start counts from 0, end is the position after the last one"
+        )
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    if start == end:
+        raise UnfitError(f"label '{column}' has an entity of white space; remove it")
+    return start, end, kind
+
+
+def answers_label(value: object, column: str, context: str, is_impossible: object) -> str:
+    """Read the answers of a question.
+
+    Args:
+        value: A list of ``{"text", "answer_start"}``, SQuAD's form; empty where there is none.
+        column: Its name.
+        context: What the answers stand in.
+        is_impossible: SQuAD v2's flag, or None.
+
+    Returns:
+        JSON of ``[text, stated start]`` pairs.
+
+    Raises:
+        UnfitError: It is none, an answer is empty, or a start lies past the context's end.
+    """
+    if not isinstance(value, list):
+        raise UnfitError(f"label '{column}' is {kind_of(value)}; write a list of answers")
+    if is_impossible not in (None, True, False):
+        raise UnfitError(f"'is_impossible' is {kind_of(is_impossible)}; write true or false")
+    if is_impossible:
+        return "[]"
+    if not value and is_impossible is False:
+        raise UnfitError(f"label '{column}' is empty although 'is_impossible' is false")
+    answers = []
+    for answer in value:
+        if not isinstance(answer, Mapping):
+            raise UnfitError(f"label '{column}' has {kind_of(answer)}; write text and answer_start")
+        text, start = answer.get("text"), answer.get("answer_start")
+        if not isinstance(text, str) or not text.strip():
+            raise UnfitError(f"label '{column}' has an answer whose text is {kind_of(text)}")
+        if isinstance(start, bool) or not isinstance(start, int):
+            raise UnfitError(f"label '{column}' has an answer_start that is {kind_of(start)}")
+        # A negative start is how several published sets say that they do not know it.
+        if start >= len(context):
+            raise UnfitError(
+                f"label '{column}' has an answer at {start}, past the end of a context of "
+                f"{len(context)} characters"
+            )
+        answers.append([text, start])
+    return json.dumps(answers, ensure_ascii=False, separators=(",", ":"))

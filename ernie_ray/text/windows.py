@@ -1,0 +1,153 @@
+"""Cut texts into windows of token ids that know where each token stands in the text.
+
+For tasks that answer per token. A text longer than the limit becomes several windows that overlap,
+so that nothing of it is lost. Knows nothing of labels.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import Regex, pre_tokenizers
+
+from ernie_ray.errors import SourceError
+from ernie_ray.text.features import NO_PLACE, TokenIds, Window
+from ernie_ray.text.tokenizer import Text
+
+# What a piece of several characters must not join: characters of scripts written without spaces,
+# punctuation and symbols. Not the marker of a word's start (U+2581), which is a symbol, too.
+_SINGLE = Regex(r"[\p{Han}\p{Hiragana}\p{Katakana}]|[^\p{L}\p{M}\p{N}\s\u2581]")
+_OVERLAP_SHARE = 0.25
+_QUESTION_SHARE = 0.5
+# Belongs to the character before it: joins emoji, chooses their look or colour.
+_JOINING = "\u200d\ufe0e\ufe0f"
+
+
+def cut_to_characters(tokenizer: tokenizers.Tokenizer) -> None:
+    """Make a tokenizer take every Chinese or Japanese character, and every sign, by itself.
+
+    The step becomes part of the ``tokenizer.json``, so every reader cuts alike. Without it a piece
+    such as 国银 or 》， may hold the end of one entity and the start of what follows
+    (docs/decisions/0040-character-tokens.md).
+    """
+    steps = [] if tokenizer.pre_tokenizer is None else [tokenizer.pre_tokenizer]
+    split = pre_tokenizers.Split(_SINGLE, behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps, split])
+
+
+class WindowTokenizer:
+    """Texts, or questions with their contexts, to overlapping windows."""
+
+    def __init__(
+        self, tokenizer: tokenizers.Tokenizer, *, max_tokens: int, text_prefix: str = ""
+    ) -> None:
+        """Wrap a tokenizer.
+
+        Args:
+            tokenizer: Adds the special tokens itself; its own padding and limit are replaced.
+            max_tokens: Longest window in tokens, special tokens included.
+            text_prefix: Put before every text.
+        """
+        self.max_tokens = max_tokens
+        self._prefix = text_prefix
+        # Half a window at most is the question, so the overlap always fits into the rest.
+        overlap = int(max_tokens * _OVERLAP_SHARE)
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_tokens, stride=overlap, strategy="only_second")
+        self._pairs = tokenizer
+        self._singles = tokenizers.Tokenizer.from_str(tokenizer.to_str())
+        self._singles.enable_truncation(max_tokens, stride=overlap, strategy="longest_first")
+
+    @classmethod
+    def from_file(cls, path: Path, *, max_tokens: int, text_prefix: str = "") -> WindowTokenizer:
+        """Load a ``tokenizer.json``.
+
+        Raises:
+            SourceError: The file is missing or not a tokenizer.
+        """
+        try:
+            tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises a bare Exception
+            raise SourceError(f"{path}: not a tokenizer.json: {error}") from error
+        return cls(tokenizer, max_tokens=max_tokens, text_prefix=text_prefix)
+
+    def encode(self, texts: Sequence[Text]) -> list[TokenIds]:
+        """Cut each text into one window or more.
+
+        Args:
+            texts: Single texts, or (question, context) tuples. A question longer than half a
+                window is cut; contexts never are.
+
+        Returns:
+            The windows of all texts, in order.
+        """
+        prefix = self._prefix
+        is_cut = [False] * len(texts)
+        inputs: list[str | tuple[str, str]] = []
+        for i, text in enumerate(texts):
+            if isinstance(text, str):
+                inputs.append(prefix + text)
+            else:
+                question = self._cut_question(prefix + text[0])
+                is_cut[i] = len(question) < len(prefix) + len(text[0])
+                inputs.append((question, prefix + text[1]))
+        if inputs and isinstance(inputs[0], tuple):
+            encodings = self._pairs.encode_batch(inputs)
+        else:
+            encodings = self._singles.encode_batch(inputs)
+        rows: list[TokenIds] = []
+        for text, encoding, cut in zip(texts, encodings, is_cut, strict=True):
+            shown = text if isinstance(text, str) else text[1]
+            rows += self._windows(encoding, shown, 0 if isinstance(text, str) else 1, cut)
+        return rows
+
+    def _cut_question(self, question: str) -> str:
+        limit = int(self.max_tokens * _QUESTION_SHARE) - 4
+        encoding = self._singles.encode(question, add_special_tokens=False)
+        if len(encoding.ids) <= limit:
+            return question
+        end: int = encoding.offsets[limit - 1][1]
+        return question[:end]
+
+    def _windows(self, encoding: Any, text: str, sequence: int, is_cut: bool) -> list[Window]:
+        return [
+            Window(
+                part.ids,
+                part.type_ids,
+                is_cut,
+                offsets=self._places(part, text, sequence),
+                text=text,
+                is_first=i == 0,
+            )
+            for i, part in enumerate([encoding, *encoding.overflowing])
+        ]
+
+    def _places(self, part: Any, text: str, sequence: int) -> list[tuple[int, int]]:
+        shift = len(self._prefix)
+        return [
+            visible_part(text, start - shift, end - shift) if owner == sequence else NO_PLACE
+            for (start, end), owner in zip(part.offsets, part.sequence_ids, strict=True)
+        ]
+
+
+def visible_part(text: str, start: int, end: int) -> tuple[int, int]:
+    """Narrow a token's place to what is seen of it, or widen it over marks that belong to it.
+
+    Returns:
+        Start and end without white space at the edges and with combining marks at the end;
+        ``NO_PLACE`` if nothing is left.
+    """
+    start = max(start, 0)
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    if start >= end:
+        return NO_PLACE
+    while end < len(text) and (unicodedata.combining(text[end]) or text[end] in _JOINING):
+        end += 1
+    return start, end
