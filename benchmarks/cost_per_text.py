@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from benchmarks.report import table, write_result
 from ernie_ray.inference.predictor import Predictor
+from ernie_ray.modeldir import EncoderConfig
 
 MODEL = Path("build/benchmarks/e5-reviews")
 RATES = (10, 1_000, 100_000)
@@ -141,8 +142,11 @@ def _report(costs: Sequence[Cost], predictor: Predictor, num_texts: int) -> str:
     ]
     rows = [[cost.way, *(show(cost) for _, show in shown)] for cost in costs]
     network = predictor.manifest.network
+    shape = network.kind
+    if isinstance(network, EncoderConfig):
+        shape = f"{network.num_layers} layers of {network.hidden_size}"
     return (
-        f"{network.num_layers} layers of {network.hidden_size}, {predictor.engine} "
+        f"{shape}, {predictor.engine} "
         f"{predictor.precision}, {num_texts:,} Chinese reviews cut at "
         f"{predictor.manifest.input.max_tokens} tokens, vectors in the answers. Replicas of "
         f"{REPLICA_CPUS} CPUs that texts keep busy to {UTILISATION:.0%}: rate x CPU seconds / "
