@@ -142,7 +142,7 @@ def _report(costs: Sequence[Cost], predictor: Predictor, num_texts: int) -> str:
     ]
     rows = [[cost.way, *(show(cost) for _, show in shown)] for cost in costs]
     network = predictor.manifest.network
-    shape = network.kind
+    shape: str = network.kind
     if isinstance(network, EncoderConfig):
         shape = f"{network.num_layers} layers of {network.hidden_size}"
     return (
