@@ -74,7 +74,7 @@ def main() -> None:
     path = write_result(
         "cost_per_text",
         "Cost of one text, and replicas by division",
-        "python -m benchmarks.cost_per_text",
+        f"python -m benchmarks.cost_per_text --num-texts {len(texts)}",
         _report(costs, predictor, len(texts)),
     )
     print(path.read_text(encoding="utf-8"))  # noqa: T201

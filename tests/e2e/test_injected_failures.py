@@ -111,7 +111,7 @@ def test_a_fine_tuning_and_a_prediction_end_as_without_failures(
         words = ("--num-actors", actors, "--output", f"{name}.jsonl")
         submit("predict", "model", "rows/many.jsonl", *words)
     alone, actors = (
-        [json.loads(line) for line in (store / f"{name}.jsonl").open(encoding="utf-8")]
+        list(map(json.loads, (store / f"{name}.jsonl").read_text("utf-8").splitlines()))
         for name in ("alone", "actors")
     )
     assert [row["id"] for row in actors] == list(range(3_000))

@@ -80,7 +80,7 @@ def test_predict_by_actors_and_without_leave_the_same_file(job, storage):
         status, log = job(name, "predict", "model", "rows/more.jsonl", *words, *job.storage)
         assert status == 0, log
     alone, actors = (
-        [json.loads(line) for line in (storage / "out" / f"{name}.jsonl").open(encoding="utf-8")]
+        list(map(json.loads, (storage / "out" / f"{name}.jsonl").read_text("utf-8").splitlines()))
         for name in ("alone", "actors")
     )
     assert [row["id"] for row in actors] == list(range(600))
