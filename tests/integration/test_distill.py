@@ -83,13 +83,15 @@ def test_each_student_learns_from_a_teacher_alone_and_is_served_by_numpy(train, 
     assert result.metrics["test"]["accuracy"] > 0.85
     predictor = Predictor.from_dir(result.model)
     assert (predictor.engine, predictor.precision) == ("numpy", "fp32")
-    (prediction,) = predictor.predict(["这家书店很好"])
-    assert prediction.result["label"] == "positive"
+    texts, labels = zip(*tiny_rows(60, 2), strict=True)  # the test rows
+    found = [prediction.result["label"] for prediction in predictor.predict(texts)]
+    is_right = [one == label for one, label in zip(found, labels, strict=True)]
+    assert np.mean(is_right) == pytest.approx(result.metrics["test"]["accuracy"])
     assert predictor.manifest.lineage.recipe["student"]["kind"] == recipe
 
 
 def test_a_student_learns_from_labels_alone(train):
-    assert train("plain", "bow", *HARD).metrics["test"]["accuracy"] > 0.85
+    assert train("plain", "bow", *HARD).metrics["test"]["accuracy"] > 0.9
 
 
 def test_two_workers_compute_what_one_computes(train):
