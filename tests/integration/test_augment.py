@@ -79,7 +79,7 @@ def test_both_texts_of_a_pair_are_copied_and_rows_may_lack_the_label(tmp_path):
     schema = RowSchema("q", "a", "label", is_label_optional=True)
     _, lines = run(path, tmp_path, schema=schema, keeps_originals=False)
     assert lines
-    assert all(line["text"] and line["text_pair"] and line["copy"] > 0 for line in lines)
+    assert all(line["q"] and line["a"] and line["copy"] > 0 for line in lines)
     assert {(line["id"], line["label"]) for line in lines} == {(0, "1"), (1, None)}
 
 
