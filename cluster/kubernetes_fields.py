@@ -6,6 +6,7 @@ Knows names and kinds of fields; not whether their values make sense together.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,14 @@ def field_problems(document: dict[str, Any], crds: Path | None = None) -> Iterat
         yield ".".join(str(part) for part in error.absolute_path), error.message
 
 
+@functools.cache
+def _listed_kinds() -> dict[str, Any]:
+    kinds: dict[str, Any] = yaml.safe_load(_LIST.read_text(encoding="utf-8"))["kinds"]
+    return kinds
+
+
 def _list_problems(document: dict[str, Any]) -> Iterator[Problem]:
-    kinds = yaml.safe_load(_LIST.read_text(encoding="utf-8"))["kinds"]
+    kinds = _listed_kinds()
     kind = document.get("kind")
     if kind not in kinds:
         yield "kind", f"{kind!r} is none of {', '.join(kinds)}"

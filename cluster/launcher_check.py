@@ -5,6 +5,7 @@ Does not know prices, regions or whether an instance type exists.
 
 from __future__ import annotations
 
+import copy
 import logging
 import shlex
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def _schema_problem(document: dict[str, Any]) -> str:
     logging.getLogger("ray.autoscaler").setLevel(logging.WARNING)  # reports what it fills in
     try:
         # A copy: the launcher fills defaults in.
-        validate_config(prepare_config(yaml.safe_load(yaml.safe_dump(document))))
+        validate_config(prepare_config(copy.deepcopy(document)))
     except jsonschema.ValidationError as error:
         place = ".".join(str(part) for part in error.absolute_path)
         return f"{place}: {error.message}" if place else error.message

@@ -103,7 +103,8 @@ def read_documents(path: Path) -> list[dict[str, Any]]:
     Raises:
         yaml.YAMLError: It is no YAML.
     """
-    documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+    # The C parser is ten times as fast as `safe_load_all`, and as safe.
+    documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))
     return [document for document in documents if document is not None]
 
 
