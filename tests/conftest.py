@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine must not fail a property.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 # Ray reads these when it is imported, so they are set before any test module is collected. Tokens
 # are on by default for local clusters; a mode that differs between head and driver hangs tests.
@@ -19,6 +24,7 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_DEDUP_LOGS="0",
     RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.2",
+    RAY_TRAIN_ENABLE_PREEMPTION_WATCHER="0",  # a process more for each run; nothing preempts here
     RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S="0.1",
     RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S="1",
     RAY_DATA_DISABLE_PROGRESS_BARS="1",

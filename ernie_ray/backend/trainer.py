@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ray.train import Result, RunConfig, ScalingConfig
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from ernie_ray.backend.rendezvous import PaddleConfig
@@ -46,6 +47,12 @@ class PaddleTrainer(DataParallelTrainer):
             scaling_config=scaling_config,
             run_config=run_config,
         )
+
+    def _create_default_callbacks(self) -> list[Any]:
+        # This trainer takes no Ray datasets: an actor that hands out none would only cost a process
+        # start at each start of the workers.
+        callbacks = super()._create_default_callbacks()
+        return [one for one in callbacks if not isinstance(one, DatasetsCallback)]
 
     def fit(self) -> Result:
         """Run it; see ``DataParallelTrainer.fit``.

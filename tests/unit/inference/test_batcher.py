@@ -89,7 +89,7 @@ def test_requests_of_one_turn_of_the_loop_share_a_batch():
     asyncio.run(run())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=9), min_size=1, max_size=12),
     st.integers(1, 3),

@@ -13,7 +13,7 @@ MULTI = family_of(ClassificationSpec(labels=("a", "b", "c"), multi_label=True))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_single_label_metrics_equal_scikit_learn(seed, num_rows):
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(num_rows, 3)).astype(np.float32)
@@ -27,7 +27,7 @@ def test_single_label_metrics_equal_scikit_learn(seed, num_rows):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_multi_label_metrics_equal_scikit_learn(seed, num_rows):
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(num_rows, 3)).astype(np.float32)

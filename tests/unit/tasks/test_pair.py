@@ -27,7 +27,7 @@ def reference(function, a, b):
 
 
 @given(SEEDS, st.integers(0, 30), st.integers(1, 6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_correlations_equal_scipys_with_and_without_ties(seed, size, num_values):
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, num_values, size).astype(float), rng.normal(size=size)
@@ -50,7 +50,7 @@ def test_regression_is_measured_on_the_labels_own_scale():
 
 
 @given(SEEDS, st.integers(2, 15), st.integers(1, 12))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_ranking_metrics_of_one_query_equal_scikit_learn(seed, size, k):
     rng = np.random.default_rng(seed)
     scores, label = rng.permutation(size).astype(float), rng.integers(0, 4, size).astype(float)
@@ -87,7 +87,7 @@ def test_a_ranking_gives_scores_between_0_and_1_and_scales_grades():
 
 
 @given(SEEDS, st.integers(1, 40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_f1_of_the_positive_class_equals_scikit_learns(seed, num_rows):
     rng = np.random.default_rng(seed)
     matching = family_of(ClassificationSpec(labels=("0", "1")))

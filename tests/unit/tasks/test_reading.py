@@ -85,7 +85,7 @@ def cmrc_f1(prediction, answer):
 
 
 @given(ENGLISH, st.lists(ENGLISH, min_size=1, max_size=3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_english_answers_are_measured_as_squad_measures_them(prediction, answers):
     expected = max(squad_f1(prediction, answer) for answer in answers)
     assert answer_f1(prediction, answers, chinese=False) == pytest.approx(expected)
@@ -94,7 +94,7 @@ def test_english_answers_are_measured_as_squad_measures_them(prediction, answers
 
 
 @given(CHINESE, st.lists(CHINESE, min_size=1, max_size=3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_chinese_answers_are_measured_as_cmrc2018_measures_them(prediction, answers):
     expected = max(cmrc_f1(prediction, answer) for answer in answers)
     assert answer_f1(prediction, answers, chinese=True) == pytest.approx(expected)
@@ -202,7 +202,7 @@ def test_below_the_threshold_none_is_given():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_tuned_threshold_is_the_best_of_all(seed, size):
     rng = np.random.default_rng(seed)
     leads = rng.permutation(size * 2)[:size].astype(float)

@@ -10,7 +10,7 @@ from ernie_ray.text.rows import Row
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_tables_equal_scikit_learns(seed, num_rows):
     rng = np.random.default_rng(seed)
     family = family_of(ClassificationSpec(labels=("a", "b", "c")))

@@ -34,7 +34,7 @@ def row(text, entities):
 
 
 @given(SENTENCES, st.integers(1, 8))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning:seqeval")
 def test_entity_metrics_equal_seqeval(rng, num_sentences):
@@ -59,7 +59,7 @@ def test_no_entities_at_all_give_zeros():
 
 
 @given(SENTENCES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning:seqeval")
 def test_what_the_family_measures_is_seqevals_f1_of_its_tags(rng):

@@ -24,7 +24,7 @@ randoms = st.integers(0, 2**32).map(Random)
 texts = st.text(min_size=1, max_size=60)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(texts)
 def test_tagged_words_joined_are_the_text(text):
     assert "".join(word.text for word in tag_words(text)) == text

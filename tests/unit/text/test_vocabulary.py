@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers, processors
 
@@ -53,7 +53,6 @@ def test_a_piece_whose_characters_stand_nowhere_else_is_kept() -> None:
     assert trimmed.tokenizer.encode("q1").tokens == ["[CLS]", "q1", "[SEP]"]
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="abcq1 天气", max_size=12), st.text(alphabet="abcq1 天气", max_size=12))
 def test_trimmed_wordpiece_is_never_more_ignorant(corpus: str, other: str) -> None:
     full = wordpiece_tokenizer(VOCAB)
@@ -79,7 +78,6 @@ PIECES = [
 SCORES = [0.0, 0.0, 0.0, 0.0, -2.0, -5.0, -5.5, -6.0, -6.5, -3.0, -4.0, -4.5, -7.0, -3.5]
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="abcdxyz ", max_size=12), st.text(alphabet="abcdxyz ", max_size=12))
 def test_trimmed_unigram_is_never_more_ignorant(corpus: str, other: str) -> None:
     full = xlm_unigram_tokenizer(PIECES, SCORES, unk_id=3)

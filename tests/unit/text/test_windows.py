@@ -73,7 +73,7 @@ def test_places_are_those_of_the_original_text(text, seen, prefix):
 
 
 @given(st.text(alphabet=CHARACTERS + " \n", min_size=1, max_size=200).filter(str.strip))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_windows_keep_the_limit_and_cover_every_character(text):
     rows = windows(wordpiece_tokenizer(VOCAB), text, max_tokens=12)
     assert all(len(row) <= 12 for row in rows)
@@ -92,7 +92,7 @@ def test_windows_overlap_by_a_quarter():
     st.text(alphabet=HAN, min_size=1, max_size=80),
     st.text(alphabet=HAN, min_size=1, max_size=200),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_window_of_a_pair_holds_the_question_and_all_together_the_context(question, context):
     rows = WindowTokenizer(wordpiece_tokenizer(VOCAB), max_tokens=24).encode([(question, context)])
     assert all(len(row) <= 24 for row in rows)
@@ -116,7 +116,7 @@ def test_rows_are_grouped_by_text():
     st.text(alphabet=HAN, min_size=1, max_size=150),
     st.integers(8, 60),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_pairs_are_cut_longest_first_and_never_pass_the_limit(first, second, max_tokens):
     (row,) = TextTokenizer(wordpiece_tokenizer(VOCAB), max_tokens=max_tokens).encode(
         [(first, second)]
