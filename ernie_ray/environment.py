@@ -114,6 +114,13 @@ SETTINGS: tuple[Setting, ...] = (
         is_switch=True,
     ),
     Setting(
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE",
+        "1",
+        Place.SERVE,
+        "Throughput-optimised replicas keep log lines back until there are a thousand; with the "
+        "access log off those are the service's own few.",
+    ),
+    Setting(
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE",
         "16777216",
         Place.SERVE,

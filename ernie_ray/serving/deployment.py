@@ -93,7 +93,7 @@ class TextModelReplica(GrpcMethods):
             self._args.limits,
             ApiKeys.from_args(self._args.security),
             Cors(self._args.security.cors_origins),
-            RequestLog(self._args.log_requests),
+            RequestLog(self._args.log_requests, logger.getChild("requests")),
             self._meters,
             sends_request_id=False,
         )
