@@ -5,6 +5,9 @@ Every name starts with ``ernie_ray_``; seconds and tokens are in the names.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+
 from ernie_ray.inference.batcher import BatchDone
 from ernie_ray.serving.ask import Result
 from ernie_ray.serving.local_runner import LocalRunner
@@ -39,6 +42,17 @@ class ModelMetrics:
         batcher, model = runner.batcher, self._model
         self._meters.gauge("ernie_ray_queue_tokens", lambda: batcher.num_queued_tokens, model=model)
         self._meters.gauge("ernie_ray_queue_texts", lambda: batcher.num_queued_texts, model=model)
+
+
+def tell_process(meters: Meters, environ: Mapping[str, str]) -> None:
+    """Export which process this replica is, and the GPUs that its engines see.
+
+    Args:
+        meters: Of the replica.
+        environ: Ray sets ``CUDA_VISIBLE_DEVICES`` for a replica that asked for (a part of) a GPU.
+    """
+    gpus = environ.get("CUDA_VISIBLE_DEVICES", "")
+    meters.gauge("ernie_ray_replica_info", lambda: 1.0, pid=str(os.getpid()), gpus=gpus)
 
 
 class RequestMetrics:

@@ -125,6 +125,11 @@ def serve_once(model_dir, session_dir, *options):
     )
 
 
+def ask_much(url):
+    body = {"texts": ["好书店房间服务差" * 3] * 2048}
+    return httpx.post(f"{url}/v1/infer", json=body, timeout=60).status_code
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_nothing_is_left_after_the_service(tiny_model_dir, tmp_path, number):
     """Beside another service on this machine, whose ports it must not need."""
@@ -132,7 +137,12 @@ def test_nothing_is_left_after_the_service(tiny_model_dir, tmp_path, number):
         answer = httpx.post(f"{service.url}/v1/vectors", json={"texts": "a"}, timeout=30)
         assert answer.json()["model"] == "mine"
         assert any(b"haproxy" in line for line in processes_of(tmp_path).values())
-        assert service.stop(number) == 0
+        with ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(ask_much, service.url) for _ in range(4)]
+            while not any(one.done() for one in asked):
+                time.sleep(0.005)
+            assert service.stop(number) == 0
+            assert [one.result() for one in asked] == [200] * 4  # what was inside was finished
         assert "Error" not in service.printed
     deadline_s = time.monotonic() + 10
     while (left := processes_of(tmp_path)) and time.monotonic() < deadline_s:

@@ -1,12 +1,13 @@
 """Replicas of a real service under steady load: killed, updated, in deployments of their own."""
 
 import os
+import re
 import signal
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import grpc
 import httpx
@@ -22,6 +23,7 @@ from tests.integration.service_process import free_port, processes_of, running
 pytestmark = pytest.mark.timeout(280)
 
 TEXT = "房间很干净，推荐。"
+READY_AGAIN_S = 30
 
 
 class Load:
@@ -59,6 +61,12 @@ class Load:
 def replica_pids(session_dir, deployment="TextModels"):
     name = f"ray::ServeReplica:ernie-ray:{deployment}".encode()
     return {pid for pid, line in processes_of(session_dir).items() if line.startswith(name)}
+
+
+def replica_infos(url):
+    """Pid and visible GPUs of the replica that answers this request, and thus is ready."""
+    text = httpx.get(f"{url}/metrics", timeout=30).text
+    return dict(re.findall(r'ernie_ray_replica_info\{pid="(\d+)",gpus="([^"]*)"\}', text))
 
 
 @pytest.fixture(scope="module")
@@ -108,14 +116,16 @@ def test_the_death_of_one_replica_never_stops_the_service(service):
         os.kill(victim, signal.SIGKILL)
         killed_s = time.monotonic()
         answered = load.outcomes[200]
-        deadline_s = killed_s + 60
-        while len(replica_pids(service.session_dir) - {victim}) < 2:
-            assert time.monotonic() < deadline_s, "no second replica came back"
-            time.sleep(0.2)
-        back_s = time.monotonic() - killed_s
-        time.sleep(3)
+        ready = set()
+        while len(ready) < 2:  # the survivor and the new one both answer
+            with suppress(httpx.TransportError):
+                ready |= {int(pid) for pid in replica_infos(service.url)} - {victim}
+            assert time.monotonic() - killed_s < READY_AGAIN_S, "no second replica came back"
+            time.sleep(0.1)
+        time.sleep(2)
     assert load.outcomes[200] > answered + 20
     # At most what was inside the replica when it died; HAProxy replays what it can.
     assert len(load.failures) <= load.num_clients, load.outcomes
     assert all(at_s - killed_s < 5 for at_s, _ in load.failures)
-    assert back_s < 60
+    # What a client may send again: HAProxy's own 500, or a connection that broke.
+    assert {outcome for _, outcome in load.failures} <= {500, "RemoteProtocolError", "ReadError"}
