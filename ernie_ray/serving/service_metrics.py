@@ -21,6 +21,7 @@ class ModelMetrics:
         """Make the meters of a model."""
         self._meters = meters
         self._model = model
+        self._wait_s = meters.histogram("ernie_ray_batch_wait_seconds", SECONDS, model=model)
         self._forward_s = meters.histogram("ernie_ray_batch_forward_seconds", SECONDS, model=model)
         self._texts = meters.histogram("ernie_ray_batch_texts", COUNTS, model=model)
         self._tokens = meters.histogram("ernie_ray_batch_tokens", COUNTS, model=model)
@@ -30,6 +31,7 @@ class ModelMetrics:
 
     def on_batch(self, batch: BatchDone) -> None:
         """Count one batch; padding waste is 1 - tokens / padded tokens."""
+        self._wait_s.add(batch.wait_s)
         self._forward_s.add(batch.forward_s)
         self._busy_s.add(batch.forward_s)
         self._texts.add(batch.num_texts)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import httpx
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from ernie_ray.inference.predictor import Predictor
 from tests.integration.service_process import environment, processes_of, running
+from tests.integration.test_hostile import BROKEN, HEADERS, PATHS, head, hostile_bodies, raw
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -77,6 +79,21 @@ def test_bad_requests_are_json_errors(client, path, content, status):
     response = client.post(path, content=content)
     assert response.status_code == status
     assert response.json()["error"]["message"]
+
+
+def test_hostile_requests_hurt_neither_proxy_nor_replica(service, client):
+    """Some of what `test_hostile.py` sends to the bare application, through all of Ray Serve."""
+    asked = [(path, body, {}) for path, body in islice(hostile_bodies(), 0, None, 8)]
+    asked += [("/v1/vectors", b'{"texts": "a"}', headers) for headers in HEADERS]
+    asked += [(path, b"{}", {}) for path in PATHS]
+    assert len(asked) > 200
+    for path, body, headers in asked:
+        reply = client.post(path, content=body, headers=headers)
+        assert reply.status_code < 500, (path, body[:100], headers, reply.text)
+    for sent in BROKEN:
+        assert b" 500 " not in raw(service.url, sent).split(b"\r\n")[0], sent
+    raw(service.url, head(length=100) + b"{", half_close=True)
+    assert client.get("/health").status_code == 200
 
 
 def test_many_clients_get_their_own_answers(service, client):
