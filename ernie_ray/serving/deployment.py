@@ -34,6 +34,7 @@ from ernie_ray.serving.remote_runner import RemoteRunner
 from ernie_ray.serving.request_log import RequestLog
 from ernie_ray.serving.served_model import ServedModel
 from ernie_ray.serving.service_metrics import tell_process
+from ernie_ray.serving.steering import SteeringHeaders
 from ernie_ray.serving.work_report import WorkReport
 
 logger = logging.getLogger("ray.serve")
@@ -100,6 +101,7 @@ class TextModelReplica(GrpcMethods):
             sends_request_id=False,
         )
         self.service = TextService(Catalog(served), options)
+        SteeringHeaders.is_on = True
         tell_process(self._meters, os.environ)
         self._work = WorkReport(
             one.runner.batcher for one in served if isinstance(one.runner, LocalRunner)

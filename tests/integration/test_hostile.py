@@ -44,7 +44,13 @@ HEADERS = (
     ),
     *({"content-encoding": value} for value in ("gzip", "br", "x" * 100, "identity, gzip")),
     *({"authorization": value} for value in ("", "Bearer", "Bearer x", "Basic " + "x" * 3000)),
-    *({"x-request-id": value} for value in ("a b", "a" * 8000, '{"a"}', "é".encode())),
+    *({"x-request-id": value} for value in ("a b", "a" * 8000, '{"a"}', "é".encode(), b"\xff\xfe")),
+    *({"x-request-timeout-seconds": value} for value in ("-1", "0", "nan", b"\xff")),
+    *(
+        {name: b"\xff\xfe"}
+        for name in ("serve_multiplexed_model_id", "x-session-id", "traceparent")
+    ),
+    {"x-request-disconnect-disabled": b"\xff"},
     *({"accept": "text/html"}, {"expect": "nothing"}, {"range": "bytes=0-"}, {"x-a": "b" * 30_000}),
     *({"origin": "null"}, {"te": "trailers"}, {"upgrade": "websocket"}, {"cookie": "a=" * 3000}),
 )
