@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from ernie_ray.inference.predictor import Predictor
+from tests.integration.service_load import Load, replica_infos, replica_pids
 from tests.integration.service_process import environment, free_port, processes_of
-from tests.integration.test_service_life import Load, replica_infos, replica_pids
 from tests.tiny_models import export_tiny_classifier
 
 pytestmark = pytest.mark.timeout(280)

@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from tests.integration.test_service_life import replica_pids
+from tests.integration.service_load import replica_pids
 from tests.integration.test_service_models import Program
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(400)]

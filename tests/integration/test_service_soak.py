@@ -18,8 +18,8 @@ import pytest
 
 from ernie_ray.jobs.export import export_pretrained
 from ernie_ray.jobs.storage import Storage
+from tests.integration.service_load import replica_infos, replica_pids
 from tests.integration.service_process import running
-from tests.integration.test_service_life import replica_infos, replica_pids
 from tests.integration.test_service_models import Program
 from tests.tiny_models import CHARACTERS, tiny_encoder
 
