@@ -87,14 +87,22 @@ class LocalRunner:
     async def check(self) -> None:
         """Run a real forward past the queue."""
         text: Text = ("health", "health") if self._takes_pairs else "health"
-        rows = await asyncio.to_thread(self.model.tokenize, [text])
-        for result in await asyncio.to_thread(run_batch, self.model, rows, [None] * len(rows)):
-            if isinstance(result, InferenceError):
-                raise result
+        await self._forward(await asyncio.to_thread(self.model.tokenize, [text]))
+
+    async def warm_up(self) -> None:
+        """Run the largest batch that may come, so that memory and kernels are there before it."""
+        num_tokens = self.manifest.input.max_tokens
+        row = TokenIds([self.manifest.input.pad_token_id] * num_tokens, [0] * num_tokens)
+        await self._forward([row] * (self.batcher.limits.max_batch_tokens // num_tokens))
 
     async def close(self) -> None:
         """Finish what is inside."""
         await self.batcher.close()
+
+    async def _forward(self, rows: list[TokenIds]) -> None:
+        for result in await asyncio.to_thread(run_batch, self.model, rows, [None] * len(rows)):
+            if isinstance(result, InferenceError):
+                raise result
 
     async def _infer(self, rows: list[TokenIds], ask: Ask) -> Answers:
         # More than one batch's worth is bulk whatever the client says: it must not hold back
