@@ -40,6 +40,7 @@ soak: $(READY)  ## tests over 60 seconds
 
 bench: $(READY)  ## measurements; tables go to docs/results
 	$(BIN)/python -m benchmarks.engines
+	$(BIN)/python -m benchmarks.batching_policies
 
 compare: $(READY)  ## our service beside Infinity on all-MiniLM-L6-v2: report, data and table
 	$(BIN)/python -m loadtests compare --targets ours,infinity --scenario peers --out loadtests-report

@@ -1,139 +1,222 @@
-"""Batching policies on the same queue, engine and open-loop arrivals.
+r"""Batching policies on one engine under the same open-loop arrivals.
 
-    python -m benchmarks.batching_policies MODEL_DIR --texts rows.jsonl.gz
+    python -m benchmarks.batching_policies
 
-Four rules cut batches from what waits; everything else is the same code and the same arrivals:
+Four queues cut batches from what waits; everything else is the same code and the same arrivals:
 
     one request, one batch    bert-as-service, ERNIE Service: each request is a batch
     count and timer           `@serve.batch`, Infinity: up to 32 texts, or what came in 10 ms
     FIFO token budget         text-embeddings-inference: in order, padded tokens up to a budget
-    ours                      the budget, grouped by length, nobody overtaken for long
+    ours                      the service's own queue: the budget, grouped by length, nobody
+                              overtaken for long
 
-Arrivals are a Poisson process whose rate does not wait for answers; latency counts from the planned
-arrival, so a queue that grows shows. Rates are shares of what ``ours`` can do at most.
+Requests hold one real Chinese text. They arrive as a Poisson process whose rate does not wait for
+answers; latency counts from the planned arrival, so a queue that grows shows. Rates are shares of
+what ``ours`` does when everything waits. The policies take turns, round by round.
 """
 
 from __future__ import annotations
 
-import asyncio
+import argparse
 import gzip
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
-import click
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ernie_ray.inference.grouping import BatchLimits, choose_batch
+from benchmarks.cost_per_text import reviews_model_dir, shuffled_reviews
+from benchmarks.report import spread, table, write_result
+from ernie_ray.inference.grouping import BatchLimits
+from ernie_ray.inference.lane_queue import Entry, Lane, LaneQueue
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.text.features import TokenIds
 
 LIMITS = BatchLimits()
+LOADS = (0.4, 0.8, 1.2)
 _COUNT, _TIMER_S = 32, 0.010
+_POLL_S = 0.0005
 
 
-@dataclass
-class Waiting:
-    """One request with one text, from its planned arrival on."""
+class Queue(Protocol):
+    """What waits, and how batches are cut from it."""
 
-    row: TokenIds
-    arrived_s: float
-    num_overtakes: int = 0
-    done_s: float = 0.0
+    def push(self, entries: Iterable[Entry], now_s: float) -> None:
+        """Add texts that came now."""
 
-
-Rule = Callable[[Sequence[Waiting], float], list[int]]
-"""From what waits and the time to the positions of the next batch; none: wait a little."""
+    def take(self, now_s: float) -> list[Entry]:
+        """Remove the next batch; empty: not yet."""
 
 
-def one_request(waiting: Sequence[Waiting], now_s: float) -> list[int]:
+class Ours(LaneQueue):
+    """The queue of the service."""
+
+    def __init__(self) -> None:
+        super().__init__(LIMITS)
+
+    def take(self, now_s: float) -> list[Entry]:
+        """Never wait for more while the engine is free."""
+        return self.take_batch()
+
+
+class InOrder:
+    """The first texts that wait, as many as a rule says."""
+
+    def __init__(self, count: Callable[[Sequence[Entry], float], int]) -> None:
+        """Cut batches by a rule: from what waits (never empty) and the time to a count."""
+        self._count = count
+        self._waiting: deque[Entry] = deque()
+
+    def push(self, entries: Iterable[Entry], now_s: float) -> None:
+        """Add texts at the end."""
+        for entry in entries:
+            entry.rank_s = now_s
+            self._waiting.append(entry)
+
+    def take(self, now_s: float) -> list[Entry]:
+        """Remove the next batch; empty: not yet."""
+        num_texts = self._count(self._waiting, now_s) if self._waiting else 0
+        return [self._waiting.popleft() for _ in range(num_texts)]
+
+
+def one(waiting: Sequence[Entry], now_s: float) -> int:
     """Each request is a batch."""
-    return [0]
+    return 1
 
 
-def count_and_timer(waiting: Sequence[Waiting], now_s: float) -> list[int]:
+def count_or_timer(waiting: Sequence[Entry], now_s: float) -> int:
     """A full count, or whatever came while the oldest waited for the timer."""
-    if len(waiting) < _COUNT and now_s - waiting[0].arrived_s < _TIMER_S:
-        return []
-    return list(range(min(_COUNT, len(waiting))))
+    is_due = len(waiting) >= _COUNT or now_s - waiting[0].rank_s >= _TIMER_S
+    return min(_COUNT, len(waiting)) if is_due else 0
 
 
-def fifo_budget(waiting: Sequence[Waiting], now_s: float) -> list[int]:
-    """In order of arrival, as long as the padded tokens fit the budget."""
-    everyone_overtaken = [LIMITS.max_overtakes] * len(waiting)
-    return choose_batch([len(one.row) for one in waiting], everyone_overtaken, LIMITS)
+def token_budget(waiting: Sequence[Entry], now_s: float) -> int:
+    """As many as fit the budget of padded tokens."""
+    longest = 0
+    for num_texts, entry in enumerate(waiting):
+        longest = max(longest, entry.num_tokens)
+        if longest * (num_texts + 1) > LIMITS.max_batch_tokens:
+            return max(num_texts, 1)
+    return len(waiting)
 
 
-def ours(waiting: Sequence[Waiting], now_s: float) -> list[int]:
-    """Grouped by length, bounded in overtaking."""
-    window = waiting[: LIMITS.window_texts]
-    chosen = choose_batch(
-        [len(one.row) for one in window], [one.num_overtakes for one in window], LIMITS
-    )
-    for one in window[: chosen[-1]]:
-        one.num_overtakes += 1
-    return chosen
-
-
-RULES: dict[str, Rule] = {
-    "one request, one batch": one_request,
-    "count and timer": count_and_timer,
-    "FIFO token budget": fifo_budget,
-    "ours": ours,
+POLICIES: dict[str, Callable[[], Queue]] = {
+    "one request, one batch": lambda: InOrder(one),
+    "count and timer": lambda: InOrder(count_or_timer),
+    "FIFO token budget": lambda: InOrder(token_budget),
+    "ours": Ours,
 }
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one rule did under one load."""
+    """What one policy did under one load."""
 
     texts_per_s: float
-    latencies_s: np.ndarray
-    waste: float
+    latencies_ms: NDArray[np.float64]
+    padding_share: float
     texts_per_batch: float
 
+    @property
+    def numbers(self) -> list[float]:
+        """As in the table's columns."""
+        percentiles = np.percentile(self.latencies_ms, [50, 95, 99]).tolist()
+        return [self.texts_per_s, *percentiles, 100 * self.padding_share, self.texts_per_batch]
 
-async def _play(
-    predictor: Predictor, rows: Sequence[TokenIds], arrivals_s: np.ndarray, rule: Rule
+
+def play(
+    predictor: Predictor,
+    rows: Sequence[TokenIds],
+    arrivals_s: NDArray[np.float64],
+    queue: Queue,
 ) -> Outcome:
-    waiting: list[Waiting] = []
-    done: list[Waiting] = []
-    real = padded = num_batches = 0
+    """Let texts arrive at their times and answer all of them.
+
+    Args:
+        predictor: Its ``forward`` runs in a thread of its own, as in the service.
+        rows: Texts.
+        arrivals_s: Ascending; a text that is late because a batch ran still counts from here.
+        queue: Empty.
+    """
+    latencies_s: list[float] = []
+    num_came = num_batches = real = padded = 0
     start_s = time.monotonic()
-    next_one = 0
-    while len(done) < len(rows):
-        now_s = time.monotonic() - start_s
-        while next_one < len(rows) and arrivals_s[next_one] <= now_s:
-            waiting.append(Waiting(rows[next_one], float(arrivals_s[next_one])))
-            next_one += 1
-        chosen = rule(waiting, now_s) if waiting else []
-        if not chosen:
-            await asyncio.sleep(0.0005)
-            continue
-        batch = [waiting[i] for i in chosen]
-        taken = set(chosen)
-        waiting = [one for i, one in enumerate(waiting) if i not in taken]
-        await asyncio.to_thread(predictor.forward, [one.row for one in batch])
-        ended_s = time.monotonic() - start_s
-        for one in batch:
-            one.done_s = ended_s
-        done += batch
-        num_batches += 1
-        real += sum(len(one.row) for one in batch)
-        padded += max(len(one.row) for one in batch) * len(batch)
+    with ThreadPoolExecutor(1) as engine:
+        while len(latencies_s) < len(rows):
+            now_s = time.monotonic() - start_s
+            until = int(np.searchsorted(arrivals_s, now_s, side="right"))
+            came = [
+                Entry(arrivals_s[i], i, len(rows[i]), Lane.INTERACTIVE)
+                for i in range(num_came, until)
+            ]
+            queue.push(came, now_s)
+            num_came = until
+            batch = queue.take(now_s)
+            if not batch:
+                time.sleep(_POLL_S)
+                continue
+            engine.submit(predictor.forward, [rows[entry.index] for entry in batch]).result()
+            ended_s = time.monotonic() - start_s
+            latencies_s += [ended_s - entry.owner for entry in batch]
+            num_batches += 1
+            real += sum(entry.num_tokens for entry in batch)
+            padded += max(entry.num_tokens for entry in batch) * len(batch)
     seconds = time.monotonic() - start_s
-    latencies = np.array([one.done_s - one.arrived_s for one in done])
-    return Outcome(len(done) / seconds, latencies, 1 - real / padded, len(done) / num_batches)
+    latencies_ms = np.array(latencies_s) * 1e3
+    num_texts = len(rows)
+    return Outcome(num_texts / seconds, latencies_ms, 1 - real / padded, num_texts / num_batches)
 
 
-def capacity(predictor: Predictor, rows: Sequence[TokenIds]) -> float:
-    """Texts a second when everything waits from the start, by our rule."""
-    everything = np.zeros(len(rows))
-    return asyncio.run(_play(predictor, rows, everything, ours)).texts_per_s
+def main() -> None:
+    """Measure and write docs/results/batching_policies.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, help="model directory; default: 12 layers of 384")
+    parser.add_argument("--texts", type=Path, help="JSON lines with `text`; default: reviews")
+    parser.add_argument("--num-texts", type=int, default=800)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    found = texts_of(args.texts, args.num_texts) if args.texts else shuffled_reviews(args.num_texts)
+    model = args.model or reviews_model_dir(shuffled_reviews(None))
+    predictor = Predictor.from_dir(model, num_threads=args.threads)
+    rows = predictor.tokenize(found)
+    most_per_s, outcomes = measure(predictor, rows, args.rounds)
+    options = f" --num-texts {args.num_texts} --rounds {args.rounds} --threads {args.threads}"
+    path = write_result(
+        "batching_policies",
+        "Batching policies under the same arrivals",
+        f"python -m benchmarks.batching_policies{options}",
+        _report(predictor, rows, most_per_s, outcomes),
+    )
+    print(path.read_text(encoding="utf-8"))  # noqa: T201
+
+
+def measure(
+    predictor: Predictor, rows: Sequence[TokenIds], num_rounds: int
+) -> tuple[float, dict[tuple[float, str], list[Outcome]]]:
+    """Let the policies take turns under every load.
+
+    Returns:
+        Texts a second of ``ours`` when all wait from the start, and each policy's outcomes by load.
+    """
+    at_once = np.zeros(len(rows))
+    play(predictor, rows[: len(rows) // 4], at_once[: len(rows) // 4], Ours())  # warms up
+    most_per_s = play(predictor, rows, at_once, Ours()).texts_per_s
+    outcomes: dict[tuple[float, str], list[Outcome]] = {}
+    turns = [(i, load, name) for i in range(num_rounds) for load in LOADS for name in POLICIES]
+    for i, load, name in tqdm(turns, unit="turn"):
+        gaps_s = np.random.default_rng(i).exponential(1 / (most_per_s * load), len(rows))
+        outcome = play(predictor, rows, gaps_s.cumsum(), POLICIES[name]())
+        outcomes.setdefault((load, name), []).append(outcome)
+    return most_per_s, outcomes
 
 
 def texts_of(path: Path, limit: int) -> list[str]:
@@ -143,37 +226,28 @@ def texts_of(path: Path, limit: int) -> list[str]:
     return [json.loads(line)["text"] for line in islice(lines, limit)]
 
 
-@click.command()
-@click.argument("model_dir", type=click.Path(exists=True, file_okay=False))
-@click.option("--texts", type=click.Path(exists=True, path_type=Path), required=True)
-@click.option("--num-texts", default=1500, show_default=True)
-@click.option("--share", multiple=True, type=float, help="Loads.  [default: 0.4 0.8 1.2]")
-@click.option("--num-threads", default=2, show_default=True)
-def main(
-    model_dir: str, texts: Path, num_texts: int, share: tuple[float, ...], num_threads: int
-) -> None:
-    """Print throughput, latencies and padding waste of each policy under each load."""
-    predictor = Predictor.from_dir(model_dir, num_threads=num_threads)
-    rows = predictor.tokenize(texts_of(texts, num_texts))
-    asyncio.run(_play(predictor, rows[:200], np.zeros(len(rows[:200])), ours))  # warm up
-    most = capacity(predictor, rows)
-    lengths = sorted(map(len, rows))
-    click.echo(
-        f"{len(rows)} texts, {lengths[len(rows) // 2]} tokens in the middle, "
-        f"{lengths[-1]} at most; "
-        f"ours does {most:.0f} texts/s when all wait"
+def _report(
+    predictor: Predictor,
+    rows: Sequence[TokenIds],
+    most_per_s: float,
+    outcomes: dict[tuple[float, str], list[Outcome]],
+) -> str:
+    header = ["load, policy", "texts/s", "p50 ms", "p95 ms", "p99 ms", "padding %", "texts a batch"]
+    shown = []
+    for (load, name), runs in outcomes.items():
+        columns = zip(*(run.numbers for run in runs), strict=True)
+        shown.append([f"{load:.0%}, {name}", *(spread(column, 0) for column in columns)])
+    middle, longest = np.percentile([len(row) for row in rows], [50, 100])
+    num_rounds = len(next(iter(outcomes.values())))
+    return (
+        f"{predictor.manifest.name}, {predictor.engine} {predictor.precision}; {len(rows):,} "
+        f"Chinese texts, one a request, {middle:.0f} tokens in the middle and {longest:.0f} at "
+        f"most. Loads are shares of {most_per_s:.0f} texts/s, which our queue reached when all "
+        "texts waited. "
+        f"Medians with quartiles over {num_rounds} rounds; in a round every policy had the same "
+        f"arrivals. Padding is the share of computed tokens that hold no text.\n\n"
+        + table(header, shown)
     )
-    click.echo("| load | policy | texts/s | p50 ms | p95 ms | p99 ms | padding | texts/batch |")
-    click.echo("|---|---|---|---|---|---|---|---|")
-    cases = [(one, name) for one in share or (0.4, 0.8, 1.2) for name in RULES]
-    for load, name in tqdm(cases, leave=False):
-        gaps_s = np.random.default_rng(7).exponential(1 / (most * load), len(rows))
-        found = asyncio.run(_play(predictor, rows, gaps_s.cumsum(), RULES[name]))
-        p50, p95, p99 = np.percentile(found.latencies_s * 1e3, [50, 95, 99])
-        tqdm.write(
-            f"| {load:.0%} | {name} | {found.texts_per_s:.0f} | {p50:.0f} | {p95:.0f} | {p99:.0f} "
-            f"| {found.waste:.0%} | {found.texts_per_batch:.1f} |"
-        )
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ def main() -> None:
     parser.add_argument("--num-texts", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    texts = _texts(args.num_texts)
-    model = args.model or _model_dir(texts)
+    texts = shuffled_reviews(args.num_texts)
+    model = args.model or reviews_model_dir(texts)
     predictor = Predictor.from_dir(model, num_threads=args.threads)
     costs = [
         _measure("serving, one text a request", predictor, texts[: len(texts) // 4], 1),
@@ -80,7 +80,8 @@ def main() -> None:
     print(path.read_text(encoding="utf-8"))  # noqa: T201
 
 
-def _texts(count: int) -> list[str]:
+def shuffled_reviews(count: int | None) -> list[str]:
+    """Real Chinese reviews in a fixed random order; None: all of them."""
     from ernie_ray.jobs.tour_data import distinct_reviews
 
     reviews = [review.text for review in distinct_reviews()]
@@ -88,7 +89,7 @@ def _texts(count: int) -> list[str]:
     return reviews[:count]
 
 
-def _model_dir(texts: Sequence[str]) -> Path:
+def reviews_model_dir(texts: Sequence[str]) -> Path:
     """multilingual-e5-small without the pieces that the reviews do not use; exported once."""
     if MODEL.exists():
         return MODEL

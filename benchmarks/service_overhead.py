@@ -69,8 +69,11 @@ async def _measure(predictor: Predictor, text: str, rounds: int) -> list[tuple[s
     async def request() -> None:
         scope = {"type": "http", "method": "POST", "path": "/v1/vectors", "headers": _HEADERS}
 
+        parts = iter([{"type": "http.request", "body": body, "more_body": False}])
+
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
+            # As a server does: after the body nothing comes until the client leaves.
+            return next(parts, None) or await asyncio.get_running_loop().create_future()
 
         async def send(message: Any) -> None:
             assert message.get("status", 200) == 200

@@ -114,6 +114,20 @@ SETTINGS: tuple[Setting, ...] = (
         is_switch=True,
     ),
     Setting(
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH",
+        "ernie_ray.serving.steering:middlewares",
+        Place.SERVE,
+        "Clients could steer Serve itself by headers (end its time limit, make it answer 500), and "
+        "each request would cost two tasks more.",
+    ),
+    Setting(
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE",
+        "1",
+        Place.SERVE,
+        "Throughput-optimised replicas keep log lines back until there are a thousand; with the "
+        "access log off those are the service's own few.",
+    ),
+    Setting(
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE",
         "16777216",
         Place.SERVE,

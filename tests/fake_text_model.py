@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_ray.inference.layer_pooling import POOLER
 from ernie_ray.inference.text_model import Outputs
 from ernie_ray.modeldir import (
     ClassificationSpec,
@@ -58,7 +59,8 @@ class FakeTextModel:
     """One token per character plus two; the vector is [tokens, sum of ids, 1, 0].
 
     A text with "N" gives NaN, one with "X" makes its whole batch fail. Logits are
-    [10 - tokens, tokens]. Token i of every exposed layer is [its id, i, 0, 0]. Remembers batches.
+    [10 - tokens, tokens]. Token i of every exposed layer is [its id, i, 0, 0], the pooler's vector
+    minus that of the first token. Remembers batches.
     """
 
     def __init__(
@@ -98,7 +100,8 @@ class FakeTextModel:
         for i, row in enumerate(rows):
             states[i, : len(row), 0] = row.input_ids
             states[i, :, 1] = np.arange(states.shape[1])  # of the padding, too
-        return Outputs(vectors, logits, dict.fromkeys(self.manifest.layer_nodes, states))
+        layers = dict.fromkeys(self.manifest.layer_nodes, states)
+        return Outputs(vectors, logits, {**layers, POOLER: -states[:, :1]})
 
     def decode(
         self, logits: NDArray[np.float32], rows: Sequence[TokenIds] = ()

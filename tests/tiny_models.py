@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint, export_pretrained
 from ernie_ray.jobs.storage import Storage
-from ernie_ray.modeldir import ClassificationSpec, EncoderConfig, Lineage, Pooling
+from ernie_ray.modeldir import ClassificationSpec, EncoderConfig, Lineage, Pooling, TaskSpec
 from ernie_ray.models.pretrained import PretrainedEncoder
 from ernie_ray.models.start import StartSpec, write_start
 from ernie_ray.tasks import family_of
@@ -102,8 +102,8 @@ def tiny_cache(path: Path, rows: list[tuple[str, str]]) -> FeatureCache:
         return writer.finish()
 
 
-def export_tiny_classifier(target: Path, *, name: str = "tiny") -> Path:
-    """Export a classifier with random weights from a checkpoint, as a run does."""
+def export_tiny_classifier(target: Path, *, name: str = "tiny", task: TaskSpec = SPEC) -> Path:
+    """Export a classifier (or another task) with random weights, as a run does."""
     import paddle
 
     from ernie_ray.models.encoder import load_weights, read_weights
@@ -111,14 +111,14 @@ def export_tiny_classifier(target: Path, *, name: str = "tiny") -> Path:
 
     pretrained = tiny_encoder()
     paddle.seed(3)
-    network = TextNetwork(pretrained.config, pooling=pretrained.pooling, task=SPEC)
+    network = TextNetwork(pretrained.config, pooling=pretrained.pooling, task=task)
     load_weights(network.encoder, pretrained.weights)
     with TemporaryDirectory() as folder:
         start, checkpoint = Path(folder) / "start", Path(folder) / "checkpoint"
         start.mkdir()
         checkpoint.mkdir()
         spec = StartSpec(
-            task=SPEC,
+            task=task,
             network=pretrained.config,
             pooling=pretrained.pooling,
             normalize=True,

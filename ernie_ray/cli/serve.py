@@ -56,6 +56,13 @@ class _Plan:
 @click.option("--name", multiple=True, help="Name in requests, once per MODEL_DIR.")
 @click.option("--engine", default="auto", show_default=True, help="openvino, onnxruntime, paddle.")
 @click.option("--precision", default="auto", show_default=True, help="fp32, bf16...")
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    type=int,
+    help="Layer that requests may choose: 1 is the first, -1 the last; repeatable.",
+)
 @click.option("--num-replicas", default=1, show_default=True, type=click.IntRange(1))
 @click.option(
     "--num-cpus", type=click.IntRange(1), help="CPUs and threads of a replica.  [default: a share]"
@@ -128,6 +135,7 @@ def _make_plan(model_dirs: Sequence[str], names: Sequence[str], options: dict[st
             name=name,
             engine=options["engine"],
             precision=options["precision"],
+            layers=options["layers"],
             place="ingress",  # one machine: its models share each replica's threads
         )
         for path, name in zip(model_dirs, shown, strict=True)

@@ -12,7 +12,7 @@ effects.
 """
 
 from ernie_ray.client.answers import Answer, ApiError, ModelInfo
-from ernie_ray.client.clients import AsyncClient, Client
+from ernie_ray.client.clients import AsyncClient, Client, VectorOptions
 from ernie_ray.client.retries import Retries
 
-__all__ = ["Answer", "ApiError", "AsyncClient", "Client", "ModelInfo", "Retries"]
+__all__ = ["Answer", "ApiError", "AsyncClient", "Client", "ModelInfo", "Retries", "VectorOptions"]

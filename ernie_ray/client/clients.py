@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 import httpx
 
@@ -15,6 +15,26 @@ from ernie_ray.client.retries import Retries
 Texts = str | Sequence[str] | Sequence[tuple[str, str]]
 
 _MARGIN_S = 5.0  # the service answers at its deadline; the connection waits a little longer
+
+
+class VectorOptions(TypedDict, total=False):
+    """What a request may say of its vectors; what it leaves out is as the model says.
+
+    Attributes:
+        pooling: ``cls``, ``mean``, ``max``, ``mean_max``, ``pooler``, or ``none``: one per token.
+        layers: Layers to join: 1 is the first, -1 the last.
+        normalize: Scale vectors to length 1.
+        dimensions: Keep the first so many numbers.
+        encoding: ``base64``: little-endian float32 instead of lists of numbers.
+        truncate: Cut texts that are too long instead of refusing them.
+    """
+
+    pooling: str
+    layers: Sequence[int]
+    normalize: bool
+    dimensions: int
+    encoding: Literal["float", "base64"]
+    truncate: bool
 
 
 class _Base:
@@ -86,13 +106,15 @@ class Client(_Base):
         super().__init__(url, **settings)
         self._http = httpx.Client(**self._options)
 
-    def vectors(self, texts: Texts, *, model: str | None = None, **options: Any) -> Answer:
+    def vectors(
+        self, texts: Texts, *, model: str | None = None, **options: Unpack[VectorOptions]
+    ) -> Answer:
         """Vectors of texts or pairs.
 
         Args:
             texts: One text, several, or pairs.
             model: Name of a model; None: the default.
-            **options: ``normalize``, ``dimensions``, ``pooling``, ``layers``, ``truncate``.
+            **options: How vectors are made; see ``VectorOptions``.
 
         Raises:
             ApiError: The service refused it, or could not be reached however often it was tried.
@@ -103,7 +125,9 @@ class Client(_Base):
         """Task results of texts or pairs; see ``vectors``."""
         return self._answer("/v1/scores", _body(texts, model, {"truncate": truncate}))
 
-    def infer(self, texts: Texts, *, model: str | None = None, **options: Any) -> Answer:
+    def infer(
+        self, texts: Texts, *, model: str | None = None, **options: Unpack[VectorOptions]
+    ) -> Answer:
         """Vectors and task results from one forward; see ``vectors``."""
         return self._answer("/v1/infer", _body(texts, model, options))
 
@@ -151,7 +175,9 @@ class AsyncClient(_Base):
         super().__init__(url, **settings)
         self._http = httpx.AsyncClient(**self._options)
 
-    async def vectors(self, texts: Texts, *, model: str | None = None, **options: Any) -> Answer:
+    async def vectors(
+        self, texts: Texts, *, model: str | None = None, **options: Unpack[VectorOptions]
+    ) -> Answer:
         """Vectors of texts or pairs; see ``Client.vectors``."""
         return await self._answer("/v1/vectors", _body(texts, model, options))
 
@@ -161,7 +187,9 @@ class AsyncClient(_Base):
         """Task results of texts or pairs; see ``Client.vectors``."""
         return await self._answer("/v1/scores", _body(texts, model, {"truncate": truncate}))
 
-    async def infer(self, texts: Texts, *, model: str | None = None, **options: Any) -> Answer:
+    async def infer(
+        self, texts: Texts, *, model: str | None = None, **options: Unpack[VectorOptions]
+    ) -> Answer:
         """Vectors and task results from one forward; see ``Client.vectors``."""
         return await self._answer("/v1/infer", _body(texts, model, options))
 

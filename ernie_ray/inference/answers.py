@@ -46,11 +46,11 @@ class PendingAnswers:
     """The answers of one call while they come in."""
 
     __slots__ = (
-        "_asked_s",
         "_done_s",
         "_num_open",
         "_results",
         "_started_s",
+        "asked_s",
         "choice",
         "done",
         "rows",
@@ -74,7 +74,7 @@ class PendingAnswers:
         self.done = done
         self._results: list[RowResult | None] = [None] * len(rows)
         self._num_open = len(rows)
-        self._asked_s = time.monotonic()
+        self.asked_s = time.monotonic()
         self._started_s = self._done_s = 0.0
 
     def start(self, now_s: float) -> None:
@@ -116,5 +116,5 @@ class PendingAnswers:
             for i, (_, row) in good.items():
                 if row is not None:
                     logits[i, : len(row)] = row
-        queue_s, forward_s = self._started_s - self._asked_s, self._done_s - self._started_s
+        queue_s, forward_s = self._started_s - self.asked_s, self._done_s - self._started_s
         return Answers(vectors, logits, errors, queue_s, forward_s)

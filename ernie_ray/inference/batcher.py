@@ -47,12 +47,14 @@ class BatchDone:
         num_texts: Texts in it.
         num_tokens: Their tokens.
         num_padded_tokens: Longest text times texts: what the engine computed.
+        wait_s: Seconds that the one who came first had waited.
         forward_s: Seconds in the engine.
     """
 
     num_texts: int
     num_tokens: int
     num_padded_tokens: int
+    wait_s: float
     forward_s: float
 
 
@@ -260,7 +262,8 @@ class Batcher:
             entry.owner.take(entry.index, result, now_s)
         if self._on_batch is not None:
             padded = max(entry.num_tokens for entry in batch) * len(batch)
-            self._on_batch(BatchDone(len(batch), num_tokens, padded, now_s - started_s))
+            wait_s = started_s - min(entry.owner.asked_s for entry in batch)
+            self._on_batch(BatchDone(len(batch), num_tokens, padded, wait_s, now_s - started_s))
         self._report_drained()
 
     def _report_drained(self) -> None:

@@ -2,7 +2,7 @@
 
 Knows arrays and layer names; neither engines nor requests.
 
-Dimension key: T tokens of one text, H hidden size, L chosen layers.
+Dimension key: N texts, T tokens of one text, H hidden size, L chosen layers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 POOLINGS = ("cls", "mean", "max", "mean_max", "none")
+POOLER = "pooler"
+"""Name of the states [N, 1, H] that ``Pooler`` gives, beside those of the layers."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,26 @@ class VectorChoice:
     def size(self, hidden_size: int) -> int:
         """Numbers per vector."""
         return hidden_size * len(self.nodes) * (2 if self.pooling == "mean_max" else 1)
+
+
+@dataclass(frozen=True)
+class Pooler:
+    """``tanh(h_cls W + b)``, which stands behind the last layer of many pretrained encoders.
+
+    Attributes:
+        last_layer: Name of the layer whose states it reads.
+        weight: [H, H], inputs by outputs, as Paddle keeps them.
+        bias: [H], added before the tanh.
+    """
+
+    last_layer: str
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    def __call__(self, states: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Give each text one vector, [N, 1, H], from the token states of the layers."""
+        first_N1H = states[self.last_layer][:, :1]
+        return np.tanh(first_N1H @ self.weight + self.bias)
 
 
 def pool_text(

@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from ernie_ray.errors import InferenceError, MalformedRequestError
 from ernie_ray.inference.engines import Engine, EngineOptions, RowEngine, load_engine
+from ernie_ray.inference.layer_pooling import POOLER, Pooler
 from ernie_ray.inference.parity import check_parity
 from ernie_ray.inference.text_model import Outputs
-from ernie_ray.modeldir import Manifest, ModelDir, open_model_dir
+from ernie_ray.modeldir import EncoderConfig, Manifest, ModelDir, open_model_dir
+from ernie_ray.modeldir.folder import WEIGHTS
 from ernie_ray.tasks import family_of
 from ernie_ray.text.cutter import cutter_file, read_cutter
 from ernie_ray.text.features import TokenIds, pad_batch, rows_of_texts
@@ -49,8 +52,16 @@ class Prediction:
 class Predictor:
     """A loaded model directory. Thread-safe."""
 
-    def __init__(self, model_dir: ModelDir, engine: Engine | RowEngine) -> None:
-        """Join an opened directory and a loaded engine; see ``from_dir``."""
+    def __init__(
+        self, model_dir: ModelDir, engine: Engine | RowEngine, pooler: Pooler | None = None
+    ) -> None:
+        """Join an opened directory and a loaded engine; see ``from_dir``.
+
+        Args:
+            model_dir: Verified.
+            engine: Runs its graph.
+            pooler: Reads a layer that the engine exposes; its vectors join the exposed states.
+        """
         self.manifest: Manifest = model_dir.manifest
         self.fingerprint: str = model_dir.manifest.fingerprint
         self.engine = engine.name
@@ -59,6 +70,7 @@ class Predictor:
         self._run_engine = (
             engine.run_rows if isinstance(engine, RowEngine) else partial(self._run_padded, engine)
         )
+        self._pooler = pooler
         self._family = family_of(self.manifest.task)
         self._normalizes = self.manifest.vector.normalize
         self._pad_token_id = self.manifest.input.pad_token_id
@@ -94,7 +106,8 @@ class Predictor:
         """
         model_dir = open_model_dir(path)
         options = EngineOptions(precision, num_threads, tuple(layers))
-        predictor = cls(model_dir, load_engine(model_dir, engine, options))
+        pooler = _read_pooler(model_dir, layers)
+        predictor = cls(model_dir, load_engine(model_dir, engine, options), pooler)
         check_parity(predictor, model_dir)
         return predictor
 
@@ -119,6 +132,8 @@ class Predictor:
             states of the exposed layers.
         """
         outputs = dict(self._run_engine(rows))
+        if self._pooler is not None:
+            outputs[POOLER] = self._pooler(outputs)
         return Outputs(outputs.pop("vector"), outputs.pop("logits", None), outputs)
 
     def _run_padded(
@@ -188,6 +203,23 @@ class Predictor:
             return None
         longest = (max(map(len, rows), default=0),) if task.is_per_token else ()
         return np.zeros((len(rows), *longest, task.num_outputs), dtype=np.float32)
+
+
+def _read_pooler(model_dir: ModelDir, layers: Sequence[str]) -> Pooler | None:
+    """The encoder's pooler, if there is one and the layer that it reads is exposed."""
+    manifest = model_dir.manifest
+    network = manifest.network
+    if not isinstance(network, EncoderConfig) or not network.has_pooler:
+        return None
+    last_layer = manifest.layer_nodes[-1]
+    if last_layer not in layers:
+        return None
+    with safe_open(model_dir.file(WEIGHTS), framework="numpy") as weights:
+        weight, bias = (
+            weights.get_tensor(f"encoder.pooler.{name}").astype(np.float32, copy=False)
+            for name in ("weight", "bias")
+        )
+    return Pooler(last_layer, weight, bias)
 
 
 def _refuse_other_form(texts: Sequence[Text], takes_pairs: bool) -> None:

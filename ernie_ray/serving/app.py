@@ -18,6 +18,7 @@ from ernie_ray.serving.ask import Call
 from ernie_ray.serving.catalog import Catalog
 from ernie_ray.serving.cors import Cors
 from ernie_ray.serving.disconnect import ClientGoneError, DisconnectWatch
+from ernie_ray.serving.liveness import Liveness
 from ernie_ray.serving.meters import Meters
 from ernie_ray.serving.openai_routes import OpenAiRoutes, openai_shape
 from ernie_ray.serving.own_routes import OwnRoutes
@@ -98,11 +99,12 @@ class TextService:
         self.catalog = catalog
         self.options = options or default_options()
         self._metrics = RequestMetrics(self.options.meters)
+        self._liveness = Liveness(self._run_forwards)
         self._num_open = 0
         self._is_closing = False
         self._is_empty = asyncio.Event()
         own, openai = OwnRoutes(catalog), OpenAiRoutes(catalog)
-        plain = PlainRoutes(catalog, self.options.meters, lambda: self._is_closing)
+        plain = PlainRoutes(self, self.options.meters)
         self._routes = {
             "/v1/vectors": Route("POST", own.vectors),
             "/v1/scores": Route("POST", own.scores),
@@ -141,10 +143,23 @@ class TextService:
         """Run a real forward through every model of this process, past its queue.
 
         Raises:
-            Exception: Whatever an engine that no longer works raises.
+            UnavailableError: An engine failed, or hangs.
         """
-        for model in self.catalog:
-            await model.runner.check()
+        await self._liveness.check()
+
+    def note(self, call_id: str, route: str, reply: Reply, total_s: float) -> None:
+        """Count and log one answered request.
+
+        Args:
+            call_id: Names the request.
+            route: What it asked, as metrics call it; never what a client made up.
+            reply: What it got.
+            total_s: Seconds from its headers to its reply.
+        """
+        self._metrics.replied(route, reply.status, reply.reason)
+        if reply.result is not None:
+            self._metrics.answered(reply.model, reply.result, reply.serialise_s, total_s)
+        self.options.log.note(call_id, route, reply, total_s)
 
     async def close(self) -> None:
         """Refuse new work and finish what is inside."""
@@ -152,6 +167,10 @@ class TextService:
         self._report_empty()
         await self._is_empty.wait()
         await asyncio.gather(*(model.runner.close() for model in self.catalog))
+
+    async def _run_forwards(self) -> None:
+        for model in self.catalog:
+            await model.runner.check()
 
     def _report_empty(self) -> None:
         if self._is_closing and not self._num_open:
@@ -175,12 +194,8 @@ class TextService:
         await send({"type": "http.response.start", "status": reply.status, "headers": more})
         body = b"" if scope["method"] == "HEAD" else reply.body
         await send({"type": "http.response.body", "body": body})
-        total_s = time.monotonic() - started_s
         label = path if route is not None else "unknown"
-        self._metrics.replied(label, reply.status, reply.reason)
-        if reply.result is not None:
-            self._metrics.answered(reply.model, reply.result, reply.serialise_s, total_s)
-        self.options.log.note(request_id, label, reply, total_s)
+        self.note(request_id, label, reply, time.monotonic() - started_s)
 
     def _refusal(
         self, route: Route | None, path: str, method: str, headers: RequestHeaders

@@ -49,8 +49,8 @@ class VectorsBody(ScoresBody):
     )
     pooling: str | None = Field(
         default=None,
-        description="cls, mean, max, mean_max or none (a vector for each token); the model's own "
-        "if left out",
+        description="cls, mean, max, mean_max, pooler or none (a vector for each token); the "
+        "model's own if left out",
     )
     layers: Annotated[list[int], Field(min_length=1)] | None = Field(
         default=None, description="a list of layers to join: 1 is the first, -1 the last"

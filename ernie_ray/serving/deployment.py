@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from ernie_ray.serving.ray_meters import RayMeters
 from ernie_ray.serving.remote_runner import RemoteRunner
 from ernie_ray.serving.request_log import RequestLog
 from ernie_ray.serving.served_model import ServedModel
+from ernie_ray.serving.service_metrics import tell_process
+from ernie_ray.serving.steering import SteeringHeaders
 from ernie_ray.serving.work_report import WorkReport
 
 logger = logging.getLogger("ray.serve")
@@ -93,11 +96,13 @@ class TextModelReplica(GrpcMethods):
             self._args.limits,
             ApiKeys.from_args(self._args.security),
             Cors(self._args.security.cors_origins),
-            RequestLog(self._args.log_requests),
+            RequestLog(self._args.log_requests, logger.getChild("requests")),
             self._meters,
             sends_request_id=False,
         )
         self.service = TextService(Catalog(served), options)
+        SteeringHeaders.is_on = True
+        tell_process(self._meters, os.environ)
         self._work = WorkReport(
             one.runner.batcher for one in served if isinstance(one.runner, LocalRunner)
         )
@@ -144,6 +149,7 @@ class ModelReplica:
         self._exporter = RayMeters(meters)
         self._runner = await load_runner(args, _num_cpus(), meters)
         self._work = WorkReport([self._runner.batcher])
+        tell_process(meters, os.environ)
         self._exporter.start()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
@@ -167,22 +173,30 @@ class ModelReplica:
         self._exporter.stop()
 
 
-def build_app(args: ServiceArgs, **options: Any) -> serve.Application:
+def build_app(
+    args: ServiceArgs, own: Mapping[str, Mapping[str, Any]] | None = None, **options: Any
+) -> serve.Application:
     """Bind the deployments to their arguments.
 
     Args:
         args: Models and limits.
+        own: The same options for models that stand on their own, by the model's name.
         **options: Options of ``serve.deployment`` for the ingress that replace the defaults here.
     """
     models = {
-        model.name: serve.deployment(**_DEFAULTS, name=deployment_name(model))(ModelReplica).bind(
-            model
-        )
+        model.name: _deployment(
+            ModelReplica, deployment_name(model), (own or {}).get(str(model.name), {})
+        ).bind(model)
         for i, model in enumerate(args.models)
         if args.is_own(i)
     }
-    settings: dict[str, Any] = {**_DEFAULTS, "name": DEPLOYMENT, **options}
-    return serve.deployment(**settings)(serve.ingress()(TextModelReplica)).bind(args, models)
+    ingress = _deployment(serve.ingress()(TextModelReplica), DEPLOYMENT, options)
+    return ingress.bind(args, models)
+
+
+def _deployment(replica: Any, name: str, options: Mapping[str, Any]) -> serve.Deployment:
+    settings: dict[str, Any] = {**_DEFAULTS, "name": name, **options}
+    return serve.deployment(**settings)(replica)
 
 
 def _num_cpus() -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
@@ -17,11 +18,12 @@ from grpc_health.v1 import health_pb2
 from ernie_ray.errors import MalformedRequestError, RequestTooLargeError
 from ernie_ray.serving.ask import Ask, Call, Result
 from ernie_ray.serving.proto import text_service_pb2 as pb
-from ernie_ray.serving.reply import Problem, problem_of
+from ernie_ray.serving.reply import Problem, Reply, problem_of
 from ernie_ray.serving.request_headers import call_of, read_headers
 from ernie_ray.serving.served_model import ServedModel
 
 SERVICE = "ernie_ray.v1.TextService"
+_ROUTE = "grpc"  # in metrics and logs, beside the paths of HTTP
 SERVICER_FUNCTIONS = (
     "ernie_ray.serving.proto.text_service_pb2_grpc.add_TextServiceServicer_to_server",
     "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
@@ -70,9 +72,13 @@ class GrpcMethods:
     async def Infer(self, request: pb.InferRequest, grpc_context: GrpcContext) -> pb.InferReply:
         """Answer one request."""
         try:
-            return await self._infer(request, self._call(grpc_context))
+            call = self._call(grpc_context)
         except Exception as error:  # becomes the call's status
-            return _fail(error, grpc_context, pb.InferReply())
+            return self._refuse(error, grpc_context, pb.InferReply())
+        answer = await self._answer(request, call)
+        if isinstance(answer, Problem):
+            return _fail(answer, grpc_context, pb.InferReply())
+        return answer
 
     async def InferStream(
         self, request: AsyncIterator[pb.InferRequest], grpc_context: GrpcContext
@@ -81,18 +87,17 @@ class GrpcMethods:
         try:
             call = self._call(grpc_context)
         except Exception as error:  # becomes the call's status
-            yield _fail(error, grpc_context, pb.InferReply())
+            yield self._refuse(error, grpc_context, pb.InferReply())
             return
         done: asyncio.Queue[pb.InferReply | None] = asyncio.Queue()
         room = asyncio.Semaphore(_MAX_IN_FLIGHT)
 
         async def answer(one: pb.InferRequest) -> None:
             try:
-                await done.put(await self._infer(one, call))
-            except Exception as error:  # of this request only
-                problem = problem_of(error)
-                shown = pb.Problem(type=problem.type, message=problem.message)
-                await done.put(pb.InferReply(id=one.id, error=shown))
+                found = await self._answer(one, call)
+                if isinstance(found, Problem):  # of this request only
+                    found = pb.InferReply(id=one.id, error=_shown(found))
+                await done.put(found)
             finally:
                 room.release()
 
@@ -120,7 +125,7 @@ class GrpcMethods:
         try:
             self._call(grpc_context)
         except Exception as error:  # becomes the call's status
-            return _fail(error, grpc_context, reply)
+            return self._refuse(error, grpc_context, reply)
         for model in self._service().catalog:
             reply.models.add().update({"id": model.name, **model.describe()})
         return reply
@@ -176,7 +181,31 @@ class GrpcMethods:
             return call
         return Call(min(call.timeout_s, max(time_remaining, 0.0)), call.lane, call.request_id)
 
-    async def _infer(self, request: pb.InferRequest, call: Call) -> pb.InferReply:
+    def _refuse(self, error: Exception, context: GrpcContext, reply: Any) -> Any:
+        problem = problem_of(error)
+        self._service().note("", _ROUTE, Reply(problem.status, b"", reason=problem.type), 0.0)
+        return _fail(problem, context, reply)
+
+    async def _answer(self, request: pb.InferRequest, call: Call) -> pb.InferReply | Problem:
+        """Answer, count and log one request; whatever goes wrong is its problem."""
+        started_s = time.monotonic()
+        answer: pb.InferReply | Problem
+        noted = Reply(499, b"", reason="client_gone")
+        try:
+            model, result = await self._run(request, call)
+            ran_s = time.monotonic()
+            answer = _reply(model, request, result)
+            serialise_s = time.monotonic() - ran_s
+            noted = Reply(200, b"", model=model.name, result=result, serialise_s=serialise_s)
+        except Exception as error:
+            answer = problem_of(error)
+            noted = Reply(answer.status, b"", reason=answer.type)
+        finally:  # also where the call was cancelled
+            total_s = time.monotonic() - started_s
+            self._service().note(call.request_id, _ROUTE, noted, total_s)
+        return answer
+
+    async def _run(self, request: pb.InferRequest, call: Call) -> tuple[ServedModel, Result]:
         service = self._service()
         limit = service.options.limits.max_body_bytes
         if request.ByteSize() > limit:
@@ -186,8 +215,7 @@ class GrpcMethods:
             raise MalformedRequestError("set want_vectors or want_scores, or both")
         if request.want_scores:
             model.require_head()
-        result = await model.run(_ask(model, request, call), call)
-        return _reply(model, request, result)
+        return model, await model.run(_ask(model, request, call), call)
 
 
 def _ask(model: ServedModel, request: pb.InferRequest, call: Call) -> Ask:
@@ -227,15 +255,17 @@ def _reply(model: ServedModel, request: pb.InferRequest, result: Result) -> pb.I
             if score is not None:
                 answer.result.update(score)
     for i, error in result.errors.items():
-        problem = problem_of(error)
-        answers[i].error.CopyFrom(pb.Problem(type=problem.type, message=problem.message))
+        answers[i].error.CopyFrom(_shown(problem_of(error)))
     for i in result.truncated:
         answers[i].truncated = True
     return reply
 
 
-def _fail(error: Exception, context: GrpcContext, reply: Any) -> Any:
-    problem: Problem = problem_of(error)
+def _shown(problem: Problem) -> pb.Problem:
+    return pb.Problem(type=problem.type, message=problem.message)
+
+
+def _fail(problem: Problem, context: GrpcContext, reply: Any) -> Any:
     context.set_code(_STATUS.get(problem.status, grpc.StatusCode.INTERNAL))
     context.set_details(f"{problem.type}: {problem.message}")
     if problem.retry_after_s is not None:

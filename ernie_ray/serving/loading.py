@@ -32,6 +32,7 @@ async def load_runner(args: ModelArgs, num_cpus: int, meters: Meters) -> LocalRu
     runner = LocalRunner(model, args.batching, metrics.on_batch)
     metrics.watch(runner)
     await runner.check()
+    await runner.warm_up()
     return runner
 
 

@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from ernie_ray.errors import ErnieRayError, TextTooLongError
+from ernie_ray.errors import ErnieRayError, InferenceError, TextTooLongError
 from ernie_ray.inference.answers import Answers
+from ernie_ray.inference.batch_run import run_batch
 from ernie_ray.inference.batcher import BatchDone, Batcher
 from ernie_ray.inference.grouping import BatchLimits
 from ernie_ray.inference.lane_queue import Lane
@@ -16,7 +17,9 @@ from ernie_ray.inference.text_model import TextModel
 from ernie_ray.modeldir import Manifest
 from ernie_ray.serving.ask import Ask, Result
 from ernie_ray.serving.scatter import scatter
+from ernie_ray.tasks import family_of
 from ernie_ray.text.features import TokenIds, rows_of_texts
+from ernie_ray.text.tokenizer import Text
 
 
 class LocalRunner:
@@ -37,6 +40,7 @@ class LocalRunner:
         """
         self.model = model
         self.batcher = Batcher(model, batching, on_batch)
+        self._takes_pairs = family_of(model.manifest.task).takes_pairs
 
     @property
     def manifest(self) -> Manifest:
@@ -82,12 +86,23 @@ class LocalRunner:
 
     async def check(self) -> None:
         """Run a real forward past the queue."""
-        rows = await asyncio.to_thread(self.model.tokenize, ["health"])
-        await asyncio.to_thread(self.model.forward, rows)
+        text: Text = ("health", "health") if self._takes_pairs else "health"
+        await self._forward(await asyncio.to_thread(self.model.tokenize, [text]))
+
+    async def warm_up(self) -> None:
+        """Run the largest batch that may come, so that memory and kernels are there before it."""
+        num_tokens = self.manifest.input.max_tokens
+        row = TokenIds([self.manifest.input.pad_token_id] * num_tokens, [0] * num_tokens)
+        await self._forward([row] * (self.batcher.limits.max_batch_tokens // num_tokens))
 
     async def close(self) -> None:
         """Finish what is inside."""
         await self.batcher.close()
+
+    async def _forward(self, rows: list[TokenIds]) -> None:
+        for result in await asyncio.to_thread(run_batch, self.model, rows, [None] * len(rows)):
+            if isinstance(result, InferenceError):
+                raise result
 
     async def _infer(self, rows: list[TokenIds], ask: Ask) -> Answers:
         # More than one batch's worth is bulk whatever the client says: it must not hold back

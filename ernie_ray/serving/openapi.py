@@ -84,7 +84,7 @@ def openapi_document() -> dict[str, Any]:
             "OpenAI's embeddings", EmbeddingsBody, _openai_reply(), schemas, "OpenAiError"
         ),
         "/v1/models": _get("Models with task, labels, limits, lineage", _models_reply(), [401]),
-        "/health": _get("The process answers", {"type": "object"}, [], is_open=True),
+        "/health": _get("Every model runs a forward", {"type": "object"}, [503], is_open=True),
         "/ready": _get("New requests are taken", {"type": "object"}, [503], is_open=True),
         "/metrics": _get("Prometheus text of this replica", None, [401]),
     }

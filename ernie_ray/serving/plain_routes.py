@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
+from typing import Protocol
 
 import orjson
 
@@ -15,32 +15,46 @@ from ernie_ray.serving.openapi import openapi_document
 from ernie_ray.serving.reply import Problem, Reply, json_reply, problem_reply
 
 
+class Service(Protocol):
+    """What the routes tell of."""
+
+    catalog: Catalog
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether new requests are refused."""
+
+    async def check_models(self) -> None:
+        """Run a real forward through every model."""
+
+
 class PlainRoutes:
     """Handlers of the GET routes."""
 
-    def __init__(self, catalog: Catalog, meters: Meters, is_closing: Callable[[], bool]) -> None:
-        self._catalog = catalog
+    def __init__(self, service: Service, meters: Meters) -> None:
+        self._service = service
         self._meters = meters
-        self._is_closing = is_closing
 
     async def models(self, _: bytes, call: Call) -> Reply:
         """GET /v1/models."""
         data = [
             # The first four are what OpenAI clients read; the time of creation is not recorded.
             {"id": m.name, "object": "model", "created": 0, "owned_by": "ernie-ray", **m.describe()}
-            for m in self._catalog
+            for m in self._service.catalog
         ]
         return json_reply({"object": "list", "data": data})
 
     async def health(self, _: bytes, call: Call) -> Reply:
-        """GET /health: the process answers."""
+        """GET /health: every model of this replica just ran a real forward."""
+        await self._service.check_models()
         return json_reply({"status": "alive"})
 
     async def ready(self, _: bytes, call: Call) -> Reply:
         """GET /ready: the models are loaded and new requests are taken."""
-        if self._is_closing():
+        if self._service.is_closing:
             return problem_reply(Problem(503, "closing", "this replica is shutting down", 1.0))
-        return json_reply({"status": "ready", "models": [model.name for model in self._catalog]})
+        names = [model.name for model in self._service.catalog]
+        return json_reply({"status": "ready", "models": names})
 
     async def metrics(self, _: bytes, call: Call) -> Reply:
         """GET /metrics: this replica's numbers; Ray exports those of all."""

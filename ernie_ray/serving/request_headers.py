@@ -82,6 +82,9 @@ def call_of(headers: RequestHeaders, limits: RequestLimits) -> Call:
 def request_id_of(headers: RequestHeaders) -> str:
     """The client's id if it is short and plain, else a new one."""
     sent = headers.request_id
-    if sent is not None and _REQUEST_ID.fullmatch(sent):
-        return sent.decode()
-    return uuid4().hex
+    return sent.decode() if sent is not None and is_plain_id(sent) else uuid4().hex
+
+
+def is_plain_id(value: bytes) -> bool:
+    """Whether a client's request id may stand in logs and replies."""
+    return _REQUEST_ID.fullmatch(value) is not None

@@ -15,10 +15,18 @@ _ERRORS_FROM = 400
 
 
 class RequestLog:
-    """Notes requests in the log ``ernie_ray.requests``."""
+    """Notes requests in a log."""
 
-    def __init__(self, which: Literal["all", "errors", "none"]) -> None:
-        """Choose which requests get a line."""
+    def __init__(
+        self, which: Literal["all", "errors", "none"], log: logging.Logger = logger
+    ) -> None:
+        """Choose which requests get a line.
+
+        Args:
+            which: Requests that get one.
+            log: Where the lines go.
+        """
+        self._log = log
         self._from_status = {"all": 0, "errors": _ERRORS_FROM, "none": 1000}[which]
 
     def note(self, request_id: str, route: str, reply: Reply, total_s: float) -> None:
@@ -46,4 +54,4 @@ class RequestLog:
                 "forward_ms": round(result.forward_s * 1e3, 2),
                 "serialise_ms": round(reply.serialise_s * 1e3, 2),
             }
-        logger.info(orjson.dumps(line).decode())
+        self._log.info(orjson.dumps(line).decode())

@@ -21,7 +21,7 @@ from ernie_ray.errors import (
     TextTooLongError,
     UnsupportedTaskError,
 )
-from ernie_ray.inference.layer_pooling import POOLINGS, VectorChoice
+from ernie_ray.inference.layer_pooling import POOLER, POOLINGS, VectorChoice
 from ernie_ray.modeldir import Manifest
 from ernie_ray.serving.args import RequestLimits
 from ernie_ray.serving.ask import Ask, Call, Result, Runner
@@ -91,7 +91,7 @@ class ServedModel:
         """Turn a request's pooling and layers into a choice; None: the model's own vector.
 
         Args:
-            pooling: One of ``POOLINGS``, or the model's own.
+            pooling: One of ``POOLINGS``, or ``POOLER`` for a model that has one.
             layers: 1 is the first layer's output, -1 the last one's.
 
         Raises:
@@ -101,10 +101,13 @@ class ServedModel:
         own = self.manifest.vector.pooling
         if layers is None and pooling in (None, own):
             return None
+        if pooling == POOLER:
+            return self._pooler_choice(layers)
         if pooling is None and own in POOLINGS:
             pooling = str(own)
         if pooling not in POOLINGS:
-            raise MalformedRequestError(f'"pooling" must be one of {", ".join(POOLINGS)}, {own}')
+            known = ", ".join((*POOLINGS, POOLER))
+            raise MalformedRequestError(f'"pooling" must be one of {known}')
         layers = [-1] if layers is None else layers
         if len(layers) > self.limits.max_layers:
             raise MalformedRequestError(f'"layers": send at most {self.limits.max_layers}')
@@ -182,6 +185,16 @@ class ServedModel:
             "lineage": manifest.lineage.model_dump(mode="json", exclude={"recipe"}),
             "metrics": manifest.metrics,
         }
+
+    def _pooler_choice(self, layers: Sequence[int] | None) -> VectorChoice:
+        if layers not in (None, [-1], [len(self.manifest.layer_nodes)]):
+            raise MalformedRequestError(
+                '"pooling": "pooler" reads the last layer; leave out layers'
+            )
+        if not getattr(self.manifest.network, "has_pooler", False):
+            raise UnsupportedTaskError(f'"{self.name}" has no pooler; choose another "pooling"')
+        self._node(-1)
+        return VectorChoice("cls", (POOLER,))
 
     def _node(self, layer: int) -> str:
         node = layer_node(self.manifest, layer)

@@ -5,6 +5,9 @@ Every name starts with ``ernie_ray_``; seconds and tokens are in the names.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+
 from ernie_ray.inference.batcher import BatchDone
 from ernie_ray.serving.ask import Result
 from ernie_ray.serving.local_runner import LocalRunner
@@ -18,6 +21,7 @@ class ModelMetrics:
         """Make the meters of a model."""
         self._meters = meters
         self._model = model
+        self._wait_s = meters.histogram("ernie_ray_batch_wait_seconds", SECONDS, model=model)
         self._forward_s = meters.histogram("ernie_ray_batch_forward_seconds", SECONDS, model=model)
         self._texts = meters.histogram("ernie_ray_batch_texts", COUNTS, model=model)
         self._tokens = meters.histogram("ernie_ray_batch_tokens", COUNTS, model=model)
@@ -27,6 +31,7 @@ class ModelMetrics:
 
     def on_batch(self, batch: BatchDone) -> None:
         """Count one batch; padding waste is 1 - tokens / padded tokens."""
+        self._wait_s.add(batch.wait_s)
         self._forward_s.add(batch.forward_s)
         self._busy_s.add(batch.forward_s)
         self._texts.add(batch.num_texts)
@@ -39,6 +44,17 @@ class ModelMetrics:
         batcher, model = runner.batcher, self._model
         self._meters.gauge("ernie_ray_queue_tokens", lambda: batcher.num_queued_tokens, model=model)
         self._meters.gauge("ernie_ray_queue_texts", lambda: batcher.num_queued_texts, model=model)
+
+
+def tell_process(meters: Meters, environ: Mapping[str, str]) -> None:
+    """Export which process this replica is, and the GPUs that its engines see.
+
+    Args:
+        meters: Of the replica.
+        environ: Ray sets ``CUDA_VISIBLE_DEVICES`` for a replica that asked for (a part of) a GPU.
+    """
+    gpus = environ.get("CUDA_VISIBLE_DEVICES", "")
+    meters.gauge("ernie_ray_replica_info", lambda: 1.0, pid=str(os.getpid()), gpus=gpus)
 
 
 class RequestMetrics:

@@ -1,6 +1,6 @@
 """Runs an application on a Ray of its own; each line of JSON on stdin replaces its arguments.
 
-The key `options` holds options of the ingress deployment.
+The key `options` holds options of the ingress deployment, `own` those of other models by name.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def main() -> None:
     from ernie_ray.serving.deployment import build_app
     from ernie_ray.serving.haproxy import end_haproxies
 
-    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
+    # The GPUs are logical: nothing here runs on one.
+    ray.init(address="local", num_cpus=8, num_gpus=2, include_dashboard=False, log_to_driver=False)
     nodes = [node["NodeID"] for node in ray.nodes()]
     metrics_port = ray.nodes()[0]["MetricsExportPort"]
     try:
@@ -48,7 +49,8 @@ def main() -> None:
         for line in sys.stdin:
             told = json.loads(line)
             options = {"max_surge_percent": 1.0, **told.pop("options", {})}
-            app = build_app(ServiceArgs.model_validate(told), **options)
+            own = told.pop("own", {})
+            app = build_app(ServiceArgs.model_validate(told), own, **options)
             serve.run(app, name="ernie-ray", route_prefix="/")
             sys.stdout.write(f"deployed {metrics_port}\n")
             sys.stdout.flush()

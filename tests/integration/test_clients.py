@@ -1,21 +1,27 @@
 """Our client, the unmodified openai client and curl ask the same live service."""
 
 import asyncio
+import json
+import re
 import shutil
 import subprocess
+import textwrap
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import numpy as np
 import openai
 import pytest
 
+import ernie_ray.client
 from ernie_ray.client import ApiError, AsyncClient, Client, Retries
 from ernie_ray.serving.api_keys import new_api_key
 from tests.integration.live_service import live_service
 
 KEY, DIGEST = new_api_key()
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +154,34 @@ def test_the_async_openai_client_reads_them_too(url):
     asyncio.run(run())
 
 
+def examples(language):
+    """Blocks of code in the documents."""
+    for path in (ROOT / "README.md", ROOT / "docs" / "serving.md"):
+        text = path.read_text(encoding="utf-8")
+        yield from re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def open_url():
+    with live_service() as url:
+        yield url
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_curl_as_in_the_readme(url):
-    command = ["curl", "-s", f"{url}/v1/infer", "-d", '{"texts": ["hello"]}']
-    key = ["-H", f"authorization: Bearer {KEY}"]
-    run = subprocess.run([*command, *key], capture_output=True, text=True, check=True)
-    assert '"scores":[{"label"' in run.stdout
+def test_every_curl_example_is_answered(open_url):
+    lines = [line for block in examples("bash") for line in block.splitlines()]
+    commands = [line for line in lines if line.startswith("curl")]
+    assert len(commands) >= 4
+    for command in commands:
+        here = command.replace("http://127.0.0.1:8000", open_url)
+        run = subprocess.run(["sh", "-c", here], capture_output=True, text=True, check=True)
+        assert "error" not in json.loads(run.stdout), (command, run.stdout)
+
+
+def test_every_python_example_runs(open_url, capsys):
+    docstring = [line for line in ernie_ray.client.__doc__.splitlines() if line.startswith("    ")]
+    programs = [*examples("python"), textwrap.dedent("\n".join(docstring))]
+    assert len(programs) >= 2
+    for program in programs:
+        exec(program.replace("http://127.0.0.1:8000", open_url), {})
+        assert capsys.readouterr().out

@@ -1,29 +1,62 @@
-"""`ernie-ray serve` as a user runs it: a process of its own, real Ray Serve, real HTTP."""
+"""`ernie-ray serve` as a user runs it: a process of its own, real Ray Serve, HTTP and gRPC."""
 
 import base64
+import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from uuid import uuid4
 
+import grpc
 import httpx
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ernie_ray.inference.predictor import Predictor
-from tests.integration.service_process import environment, processes_of, running
+from ernie_ray.serving.proto import text_service_pb2 as pb
+from ernie_ray.serving.proto import text_service_pb2_grpc as pb_grpc
+from tests.integration.service_load import TEXT, Load, replica_infos, replica_pids
+from tests.integration.service_process import environment, free_port, processes_of, running
+from tests.integration.test_hostile import BROKEN, HEADERS, PATHS, head, hostile_bodies, raw
 
 pytestmark = pytest.mark.timeout(240)
 
+READY_AGAIN_S = 30
 TEXTS = ["房间很干净，推荐。", "服务不好", "good good", "a"]
 
 
 @pytest.fixture(scope="module")
 def service(tiny_model_dir, tmp_path_factory):
-    with running(tiny_model_dir, tmp_path_factory.mktemp("service")) as service:
+    grpc_port = free_port()
+    options = ("--num-replicas", "2", "--num-cpus", "1", "--grpc-port", str(grpc_port))
+    session_dir = tmp_path_factory.mktemp("service")
+    with running(tiny_model_dir, session_dir, *options, "--layer", "-1") as service:
+        service.grpc_target = f"127.0.0.1:{grpc_port}"
         yield service
+        stop_cleanly(service, signal.SIGINT)
+
+
+def stop_cleanly(service, number):
+    """End it by a signal; nothing of it may be left."""
+    assert service.stop(number) == 0
+    assert "Error" not in service.printed
+    deadline_s = time.monotonic() + 10
+    while (left := processes_of(service.session_dir)) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    assert left == {}
+    with socket.socket() as probe:  # the port is free again
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", service.port))
 
 
 @pytest.fixture
@@ -79,6 +112,33 @@ def test_bad_requests_are_json_errors(client, path, content, status):
     assert response.json()["error"]["message"]
 
 
+def test_a_refused_request_is_a_line_of_json_in_serves_log(client):
+    request_id = uuid4().hex
+    refused = client.post("/v1/vectors", content=b"{", headers={"x-request-id": request_id})
+    assert refused.headers["x-request-id"] == request_id
+    logs = Path(tempfile.gettempdir()).glob("ray/session_2*/logs/serve/replica_ernie-ray_*.log")
+    lines = [line for log in logs for line in log.read_text("utf-8").splitlines()]
+    (found,) = (line for line in lines if request_id in line)
+    told = json.loads(found[found.index("{") :])
+    assert told["request_id"] == request_id
+    assert (told["route"], told["status"]) == ("/v1/vectors", 400)
+
+
+def test_hostile_requests_hurt_neither_proxy_nor_replica(service, client):
+    """Some of what `test_hostile.py` sends to the bare application, through all of Ray Serve."""
+    asked = [(path, body, {}) for path, body in islice(hostile_bodies(), 0, None, 8)]
+    asked += [("/v1/vectors", b'{"texts": "a"}', headers) for headers in HEADERS]
+    asked += [(path, b"{}", {}) for path in PATHS]
+    assert len(asked) > 200
+    for path, body, headers in asked:
+        reply = client.post(path, content=body, headers=headers)
+        assert reply.status_code < 500, (path, body[:100], headers, reply.text)
+    for sent in BROKEN:
+        assert b" 500 " not in raw(service.url, sent).split(b"\r\n")[0], sent
+    raw(service.url, head(length=100) + b"{", half_close=True)
+    assert client.get("/health").status_code == 200
+
+
 def test_many_clients_get_their_own_answers(service, client):
     texts = ["好" * (1 + i % 30) for i in range(320)]
     alone = {text: vector_of(client, text) for text in sorted(set(texts))}
@@ -125,19 +185,73 @@ def serve_once(model_dir, session_dir, *options):
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_nothing_is_left_after_the_service(tiny_model_dir, tmp_path, number):
+def test_grpc_gives_the_numbers_of_http_beside_health_and_reflection(service):
+    texts = [TEXT, "服务不好", "a"]
+    http = httpx.post(f"{service.url}/v1/infer", json={"texts": texts}, timeout=30).json()
+    with grpc.insecure_channel(service.grpc_target) as channel:
+        stub = pb_grpc.TextServiceStub(channel)
+        asked = [pb.Text(text=text) for text in texts]
+        ask = pb.InferRequest(texts=asked, want_vectors=True, want_scores=True)
+        reply = stub.Infer(ask, timeout=30)
+        for answer, vector, score in zip(
+            reply.answers, http["vectors"], http["scores"], strict=True
+        ):
+            np.testing.assert_allclose(answer.vector.values, vector, atol=0.02)
+            assert answer.result["label"] == score["label"]
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Infer(pb.InferRequest(texts=asked, want_vectors=True, model="gpt"), timeout=30)
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+        stream = stub.InferStream(iter([ask] * 5), timeout=30)
+        assert [len(one.answers) for one in stream] == [3] * 5
+        health = health_pb2_grpc.HealthStub(channel)
+        checked = health.Check(health_pb2.HealthCheckRequest(), timeout=30)
+        assert checked.status == health_pb2.HealthCheckResponse.SERVING
+        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+        question = reflection_pb2.ServerReflectionRequest(list_services="")
+        (found,) = reflection.ServerReflectionInfo(iter([question]), timeout=30)
+        names = {one.name for one in found.list_services_response.service}
+        assert "ernie_ray.v1.TextService" in names
+
+
+def test_the_death_of_one_replica_never_stops_the_service(service):
+    before = replica_pids(service.session_dir)
+    assert len(before) == 2
+    with Load(service.url).running() as load:
+        time.sleep(2)
+        victim = min(before)
+        os.kill(victim, signal.SIGKILL)
+        killed_s = time.monotonic()
+        answered = load.outcomes[200]
+        ready = set()
+        while len(ready) < 2:  # the survivor and the new one both answer
+            with suppress(httpx.TransportError):
+                ready |= {int(pid) for pid in replica_infos(service.url)} - {victim}
+            assert time.monotonic() - killed_s < READY_AGAIN_S, "no second replica came back"
+            time.sleep(0.1)
+        time.sleep(2)
+    assert load.outcomes[200] > answered + 20
+    # At most what was inside the replica when it died; HAProxy replays what it can.
+    assert len(load.failures) <= load.num_clients, load.outcomes
+    assert all(at_s - killed_s < 5 for at_s, _ in load.failures)
+    # What a client may send again: HAProxy's own 500, or a connection that broke.
+    assert {outcome for _, outcome in load.failures} <= {500, "RemoteProtocolError", "ReadError"}
+
+
+def ask_much(url):
+    body = {"texts": ["好书店房间服务差" * 3] * 2048}
+    return httpx.post(f"{url}/v1/infer", json=body, timeout=60).status_code
+
+
+def test_sigterm_lets_what_is_inside_finish_and_leaves_nothing(service, tiny_model_dir, tmp_path):
     """Beside another service on this machine, whose ports it must not need."""
-    with running(tiny_model_dir, tmp_path, "--name", "mine") as service:
-        answer = httpx.post(f"{service.url}/v1/vectors", json={"texts": "a"}, timeout=30)
+    with running(tiny_model_dir, tmp_path, "--name", "mine") as mine:
+        answer = httpx.post(f"{mine.url}/v1/vectors", json={"texts": "a"}, timeout=30)
         assert answer.json()["model"] == "mine"
         assert any(b"haproxy" in line for line in processes_of(tmp_path).values())
-        assert service.stop(number) == 0
-        assert "Error" not in service.printed
-    deadline_s = time.monotonic() + 10
-    while (left := processes_of(tmp_path)) and time.monotonic() < deadline_s:
-        time.sleep(0.1)
-    assert left == {}
-    with socket.socket() as probe:  # the port is free again
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", service.port))
+        with ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(ask_much, mine.url) for _ in range(4)]
+            while not any(one.done() for one in asked):
+                time.sleep(0.005)
+            stop_cleanly(mine, signal.SIGTERM)
+            assert [one.result() for one in asked] == [200] * 4
+    assert httpx.get(f"{service.url}/ready", timeout=30).status_code == 200

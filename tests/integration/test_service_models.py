@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from ernie_ray.inference.predictor import Predictor
+from tests.integration.service_load import Load, replica_infos, replica_pids
 from tests.integration.service_process import environment, free_port, processes_of
-from tests.integration.test_service_life import Load, replica_pids
 from tests.tiny_models import export_tiny_classifier
 
 pytestmark = pytest.mark.timeout(280)
@@ -40,8 +40,9 @@ class Program:
             text=True,
         )
 
-    def deploy(self, *models, **options):
-        self.process.stdin.write(json.dumps({"models": models, "options": options}) + "\n")
+    def deploy(self, *models, own=None, **options):
+        told = {"models": models, "own": own or {}, "options": options}
+        self.process.stdin.write(json.dumps(told) + "\n")
         self.process.stdin.flush()
         for line in self.process.stdout:
             if line.startswith("deployed"):
@@ -134,9 +135,10 @@ def test_an_update_to_another_model_drops_no_request(program, tmp_path, tiny_mod
     other = export_tiny_classifier(tmp_path / "other", name="other")
     old, new = (Predictor.from_dir(path).fingerprint for path in (tiny_model_dir, other))
     assert old != new
+    halves = {"num_replicas": 3, "ray_actor_options": {"num_cpus": 1, "num_gpus": 0.5}}
     with Load(program.url).running() as load:
         time.sleep(1)
-        program.deploy({"dir": str(other), "name": "first"})
+        program.deploy({"dir": str(other), "name": "first"}, **halves)
         deadline_s = time.monotonic() + 60
         while True:
             reply = httpx.post(f"{program.url}/v1/vectors", json={"texts": "a"}, timeout=30).json()
@@ -147,6 +149,16 @@ def test_an_update_to_another_model_drops_no_request(program, tmp_path, tiny_mod
         time.sleep(3)
     assert load.failures == []
     assert load.outcomes[200] > 20
+
+
+def test_replicas_of_half_a_gpu_see_the_right_devices(program):
+    """After the update: three replicas on two logical GPUs."""
+    found = {}
+    deadline_s = time.monotonic() + 60
+    while len(found) < 3:
+        found |= replica_infos(program.url)
+        assert time.monotonic() < deadline_s, found
+    assert sorted(found.values()) == ["0", "0", "1"]
 
 
 def test_ray_exports_every_number_of_the_dashboard(program):

@@ -288,6 +288,8 @@ def test_a_batch_is_reported_with_its_padding():
     asyncio.run(run())
     (report,) = reports
     assert (report.num_texts, report.num_tokens, report.num_padded_tokens) == (2, 8, 10)
+    assert report.wait_s >= 0
+    assert report.forward_s > 0
 
 
 def test_a_vector_of_another_layer_and_the_models_own_share_a_batch():

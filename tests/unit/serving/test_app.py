@@ -95,6 +95,8 @@ def test_pooling_and_layers_are_chosen_by_the_request():
     assert joined["vectors"][0][:2] == [49.5, 1.5]
     cut = post("/v1/vectors", {"texts": "ab", "pooling": "max", "dimensions": 1}).json()
     assert cut["vectors"] == [[98]]
+    pooler = post("/v1/vectors", {"texts": ["ab", "c"], "pooling": "pooler"}).json()
+    assert [vector[0] for vector in pooler["vectors"]] == [-1, -1]
     own = post("/v1/vectors", {"texts": "ab", "pooling": "cls"}).json()
     assert own["vectors"] == post("/v1/vectors", {"texts": "ab"}).json()["vectors"]
 
@@ -111,7 +113,8 @@ def test_own_vectors_come_in_base64_too():
 @pytest.mark.parametrize(
     ("extra", "status", "message"),
     [
-        ({"pooling": "sum"}, 400, "cls, mean, max, mean_max, none"),
+        ({"pooling": "sum"}, 400, "cls, mean, max, mean_max, none, pooler"),
+        ({"pooling": "pooler", "layers": [1]}, 400, "reads the last layer"),
         ({"layers": [3]}, 400, "choose 1 to 2"),
         ({"layers": [0]}, 400, "choose 1 to 2"),
         ({"layers": []}, 400, "a list of layers"),

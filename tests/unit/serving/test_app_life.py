@@ -3,9 +3,11 @@ import threading
 
 import pytest
 
+from ernie_ray.errors import UnavailableError
 from ernie_ray.serving.app import TextService, default_options
 from ernie_ray.serving.args import RequestLimits
 from ernie_ray.serving.catalog import Catalog
+from ernie_ray.serving.liveness import Liveness
 from ernie_ray.serving.local_runner import LocalRunner
 from ernie_ray.serving.served_model import ServedModel
 from tests.fake_text_model import FakeTextModel, manifest
@@ -172,6 +174,45 @@ def test_a_closing_service_is_alive_but_not_ready():
             refused = await client.post("/v1/vectors", json={"texts": "a"})
             assert refused.status_code == 503
             assert refused.headers["retry-after"] == "1"
+
+    asyncio.run(run())
+
+
+def test_an_engine_that_breaks_is_reported_to_whoever_asks_for_its_health():
+    async def run():
+        model = served()
+        app = TextService(Catalog([model]))
+        async with client_of(app) as client:
+            for _ in range(20):  # anyone may ask, so asking often costs nothing
+                assert (await client.get("/health")).json() == {"status": "alive"}
+            assert len(model.runner.model.batches) == 1
+            model.runner.model.forward = lambda rows: 1 / 0
+            await asyncio.sleep(1.05)
+            sick = await client.get("/health")
+            assert (sick.status_code, sick.json()["error"]["type"]) == (503, "unavailable")
+            with pytest.raises(UnavailableError, match="division by zero"):
+                await app.check_models()  # what Ray Serve asks before it replaces the replica
+        await app.close()
+
+    asyncio.run(run())
+
+
+def test_an_engine_that_hangs_is_noticed_and_not_asked_again():
+    num_started, end = 0, asyncio.Event()
+
+    async def forward():
+        nonlocal num_started
+        num_started += 1
+        await end.wait()
+
+    async def run():
+        liveness = Liveness(forward, timeout_s=0.01)
+        for _ in range(3):
+            with pytest.raises(UnavailableError, match="no forward ended"):
+                await liveness.check()
+        end.set()
+        await liveness.check()
+        assert num_started == 1
 
     asyncio.run(run())
 

@@ -1,6 +1,8 @@
 """The gRPC methods behind a real grpc.aio server, asked by the stub made from the proto."""
 
 import asyncio
+import json
+import logging
 import subprocess
 import sys
 import threading
@@ -108,6 +110,24 @@ def test_errors_are_statuses(wrong, code):
         assert caught.value.details()
 
     with_server(ask)
+
+
+def test_calls_are_counted_and_logged_as_those_of_http_are(caplog):
+    async def ask(stub, channel, app):
+        metadata = [("x-request-id", "r-7")]
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.Infer(request("N"), metadata=metadata)
+        await stub.Infer(request("a"))
+        text = app.options.meters.text()
+        assert 'ernie_ray_requests_total{route="grpc",status="200"} 1' in text
+        assert 'ernie_ray_rejections_total{route="grpc",reason="inference_failed"} 1' in text
+        assert 'ernie_ray_stage_seconds_count{model="fake",stage="serialise"} 1' in text
+
+    with caplog.at_level(logging.INFO, logger="ernie_ray.requests"):
+        with_server(ask)
+    (record,) = caplog.records
+    line = json.loads(record.message)
+    assert (line["request_id"], line["route"], line["status"]) == ("r-7", "grpc", 500)
 
 
 def test_a_stream_answers_each_request_and_goes_on_after_errors():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from ernie_ray.errors import ConfigError
+from ernie_ray.errors import ConfigError, InferenceError
+from ernie_ray.inference.grouping import BatchLimits
 from ernie_ray.serving.args import ModelArgs, ServiceArgs
 from ernie_ray.serving.ask import Ask, Call, Result
 from ernie_ray.serving.catalog import Catalog
@@ -49,6 +50,19 @@ def test_batch_equals_single():
         single = [model.vectors(await model.run(Ask([text]), CALL))[0] for text in texts]
         np.testing.assert_array_equal(batch, single)
         await model.runner.close()
+
+    asyncio.run(run())
+
+
+def test_a_model_is_warmed_up_by_the_largest_batch():
+    async def run():
+        runner = LocalRunner(FakeTextModel(manifest()), BatchLimits(max_batch_tokens=70))
+        await runner.warm_up()
+        assert [[len(row) for row in batch] for batch in runner.model.batches] == [[16] * 4]
+        runner.model.forward = lambda rows: 1 / 0
+        with pytest.raises(InferenceError, match="division by zero"):
+            await runner.check()
+        await runner.close()
 
     asyncio.run(run())
 
