@@ -2,11 +2,7 @@
 
 import os
 import signal
-import threading
 import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import grpc
 import httpx
@@ -17,43 +13,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ernie_ray.serving.proto import text_service_pb2 as pb
 from ernie_ray.serving.proto import text_service_pb2_grpc as pb_grpc
+from tests.integration.service_load import TEXT, Load
 from tests.integration.service_process import free_port, processes_of, running
 
 pytestmark = pytest.mark.timeout(280)
-
-TEXT = "房间很干净，推荐。"
-
-
-class Load:
-    """Clients that ask one after another and note every outcome."""
-
-    def __init__(self, url, num_clients=4):
-        self.url, self.num_clients = url, num_clients
-        self.outcomes, self.failures = Counter(), []
-        self._stop = threading.Event()
-
-    def _ask_until_stopped(self):
-        with httpx.Client(base_url=self.url, timeout=30) as client:
-            while not self._stop.is_set():
-                try:
-                    reply = client.post("/v1/vectors", json={"texts": TEXT})
-                    outcome = reply.status_code
-                except httpx.TransportError as error:
-                    outcome = type(error).__name__
-                self.outcomes[outcome] += 1
-                if outcome != 200:
-                    self.failures.append((time.monotonic(), outcome))
-
-    @contextmanager
-    def running(self):
-        with ThreadPoolExecutor(self.num_clients) as pool:
-            asked = [pool.submit(self._ask_until_stopped) for _ in range(self.num_clients)]
-            try:
-                yield self
-            finally:
-                self._stop.set()
-        for one in asked:
-            one.result()
 
 
 def replica_pids(session_dir, deployment="TextModels"):
