@@ -11,6 +11,8 @@ import io
 import json
 import math
 import random
+import shlex
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,7 +76,7 @@ def main() -> None:
     path = write_result(
         "cost_per_text",
         "Cost of one text, and replicas by division",
-        f"python -m benchmarks.cost_per_text --num-texts {len(texts)}",
+        shlex.join(["python", "-m", "benchmarks.cost_per_text", *sys.argv[1:]]),
         _report(costs, predictor, len(texts)),
     )
     print(path.read_text(encoding="utf-8"))  # noqa: T201

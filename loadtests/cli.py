@@ -1,4 +1,4 @@
-"""The commands: run, compare, ui, list."""
+"""The commands: run, compare, screenshot, ui, list."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import click
 from loadtests.errors import LoadTestError
 from loadtests.scenario import SCENARIOS, load_scenario
 from loadtests.weights import DEFAULT
+
+_URLS = "http://HOST:PORT, grpc://HOST:PORT, tcp://HOST:PORT"
 
 _processes_option = click.option(
     "--processes",
@@ -55,7 +57,7 @@ def list_command() -> None:
     click.echo("scenarios:")
     for path in sorted(SCENARIOS.glob("*.toml")):
         click.echo(f"  {path.stem:16} {load_scenario(path.stem).description}")
-    click.echo("targets:\n  " + "\n  ".join([*target_names(), "http://HOST:PORT, tcp://HOST:PORT"]))
+    click.echo("targets:\n  " + "\n  ".join([*target_names(), _URLS]))
 
 
 @main.command(name="run")
@@ -195,6 +197,23 @@ def _compare(asked: _Options) -> bool:
     return all(one.holds for one in comparison.verdicts) and any(
         target.rounds for target in comparison.targets
     )
+
+
+@main.command(name="screenshot")
+@click.argument("report", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("picture", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--width", default=1100, show_default=True, type=click.IntRange(200), help="Pixels.")
+@click.option("--height", default=1600, show_default=True, type=click.IntRange(200), help="Pixels.")
+def screenshot_command(report: Path, picture: Path, width: int, height: int) -> None:
+    r"""Draw the top of REPORT, an HTML file, as PICTURE, a PNG file, with Chromium.
+
+    \b
+    Examples:
+      python -m loadtests screenshot loadtests-report.html docs/load-test-report.png
+    """
+    from loadtests.screenshot import screenshot
+
+    screenshot(report, picture, width=width, height=height)
 
 
 @main.command(name="ui", context_settings={"ignore_unknown_options": True})

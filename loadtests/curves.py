@@ -12,7 +12,7 @@ import matplotlib as mpl
 mpl.use("svg")
 from matplotlib.figure import Figure
 
-_COLOURS = ("#1f5fa8", "#c8531c", "#2c8a4b", "#8a4fb0", "#8d6e1e", "#b0306a", "#4a5560")
+COLOURS = ("#1f5fa8", "#c8531c", "#2c8a4b", "#8a4fb0", "#8d6e1e", "#b0306a", "#4a5560")
 _DASHES = {"p50": ":", "p95": "--", "p99": "-"}
 
 
@@ -65,7 +65,7 @@ def draw(axes: Axes, curves: Sequence[Curve]) -> str:
                 curve.ys,
                 gid=curve.key,
                 label=curve.label or "_",
-                color=_COLOURS[curve.colour % len(_COLOURS)],
+                color=COLOURS[curve.colour % len(COLOURS)],
                 linestyle=_DASHES.get(curve.dash, "-"),
                 marker="o",
                 markersize=3,

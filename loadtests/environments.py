@@ -17,6 +17,8 @@ from loadtests.errors import TargetUnavailableError
 
 _INSTALL_LIMIT_S = 3600
 _READY = ".installed"
+TORCH = "torch==2.13.0"
+"""One for all peers, so that a difference between two is not that of their torch."""
 
 
 def cache_folder() -> Path:
@@ -31,14 +33,16 @@ def peer_python(name: str, requirements: list[str], *, torch_index: str | None =
 
     Args:
         name: The peer's name.
-        requirements: What it needs besides torch, in pip's words; fixed versions where a newer
-            one is known not to work.
+        requirements: What it needs besides ``TORCH``, in pip's words; fixed versions where a
+            newer one is known not to work.
         torch_index: Index to take torch from, such as the one of its CPU builds; None: pip's.
 
     Raises:
         TargetUnavailableError: It cannot be installed; gives pip's reason.
     """
-    key = hashlib.sha256("\n".join([*requirements, torch_index or ""]).encode()).hexdigest()[:12]
+    key = hashlib.sha256("\n".join([TORCH, *requirements, torch_index or ""]).encode()).hexdigest()[
+        :12
+    ]
     folder = cache_folder() / "environments" / f"{name}-{key}"
     python = folder / "bin" / "python"
     if (folder / _READY).exists():
@@ -50,8 +54,8 @@ def peer_python(name: str, requirements: list[str], *, torch_index: str | None =
     except (OSError, subprocess.CalledProcessError) as error:
         raise TargetUnavailableError(f"no environment for {name}: {error}") from error
     from_index = ["--index-url", torch_index] if torch_index else []
-    _pip(name, python, ["torch", *from_index])
-    _pip(name, python, requirements)
+    _pip(name, python, [TORCH, *from_index])
+    _pip(name, python, [TORCH, *requirements])
     (folder / _READY).touch()
     return python
 

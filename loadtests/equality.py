@@ -7,7 +7,7 @@ import urllib.request
 
 import numpy as np
 
-from loadtests.bert_serving import ask_once
+from loadtests import bert_serving, grpc_service
 from loadtests.dialects import Vectors, dialect_of
 from loadtests.errors import TargetUnavailableError
 from loadtests.fleet import Address
@@ -44,7 +44,9 @@ def least_cosine(one: Vectors, other: Vectors) -> float:
 
 def _ask(address: Address, texts: list[str]) -> Vectors | None:
     if address.url.startswith("tcp://"):
-        return ask_once(address.url, texts, _TIMEOUT_S)
+        return bert_serving.ask_once(address.url, texts, _TIMEOUT_S)
+    if address.url.startswith("grpc://"):
+        return grpc_service.ask_once(address.url, texts, _TIMEOUT_S)
     dialect = dialect_of(address.dialect)
     request = urllib.request.Request(
         address.url + dialect.path,

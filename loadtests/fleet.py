@@ -38,8 +38,9 @@ class Address:
     """Where a target listens, and how it is asked.
 
     Attributes:
-        url: ``http://host:port`` or ``tcp://host:port``.
-        dialect: Key of ``loadtests.dialects.DIALECTS``; ``bert-serving`` for ``tcp://``.
+        url: ``http://host:port``, ``grpc://host:port`` or ``tcp://host:port``.
+        dialect: Key of ``loadtests.dialects.DIALECTS``; ``grpc``, and ``bert-serving`` for
+            ``tcp://``.
     """
 
     url: str

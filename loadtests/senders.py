@@ -1,4 +1,4 @@
-"""Locust users that can send texts: over HTTP (FastHttpUser) and to a bert-serving server.
+"""Locust users that can send texts: over HTTP (FastHttpUser), gRPC, to a bert-serving server.
 
 Importing this module imports Locust, which patches the process for gevent: only generator
 processes and the locustfile do. A user for another protocol needs one method, ``send_texts``.
@@ -6,23 +6,28 @@ processes and the locustfile do. A user for another protocol needs one method, `
 
 from __future__ import annotations
 
+import math
 import socket
 import time
-from itertools import count
+from collections.abc import Callable
+from functools import cache, partial
+from itertools import count, cycle
 from typing import Any, ClassVar
 
 import gevent
 from gevent.event import AsyncResult
 from locust import FastHttpUser, User
 
-from loadtests import bert_serving
-from loadtests.dialects import Dialect
+from loadtests import bert_serving, grpc_service
+from loadtests.dialects import Dialect, Vectors
 from loadtests.records import OK, TIMEOUT
 
 MAX_IN_FLIGHT = 1000
 """Most requests of one open-loop user at once; a later one waits, and its latency counts that."""
 _CHECKED_EVERY = 64
 """One answer in so many is read in full: reading all would cost more than sending."""
+_CALLS_PER_CONNECTION = 100
+"""Calls that share an HTTP/2 connection: what HAProxy and other servers allow by default."""
 
 
 class HttpSender(FastHttpUser):
@@ -59,7 +64,44 @@ class HttpSender(FastHttpUser):
         if not response.content:
             return _kind_of(response.request_meta["exception"])
         if next(self._number) % _CHECKED_EVERY == 0:
-            return _check(self.dialect, response.content, len(texts))
+            return _check(partial(self.dialect.vectors, response.content), len(texts))
+        return OK
+
+
+class GrpcSender(User):
+    """Sends to our service over gRPC."""
+
+    abstract = True
+    concurrency = MAX_IN_FLIGHT
+    network_timeout: float
+
+    def on_start(self) -> None:
+        """Open connections of this user's own: many calls share one, as in a real client."""
+        self._grpc, self._number = _patched_grpc(), count()
+        assert self.host is not None
+        self._channels = [
+            self._grpc.insecure_channel(
+                grpc_service.address(self.host), [("grpc.use_local_subchannel_pool", 1)]
+            )
+            for _ in range(math.ceil(self.concurrency / _CALLS_PER_CONNECTION))
+        ]
+        self._infer = cycle([one.unary_unary(grpc_service.METHOD) for one in self._channels])
+
+    def on_stop(self) -> None:
+        """Close the connections."""
+        for channel in self._channels:
+            channel.close()
+
+    def send_texts(self, texts: list[str]) -> str:
+        """Send one request and wait for its answer; see HttpSender."""
+        body = grpc_service.request_body(texts)
+        try:
+            reply = next(self._infer)(body, timeout=self.network_timeout)
+        except self._grpc.RpcError as error:
+            is_late = error.code() == self._grpc.StatusCode.DEADLINE_EXCEEDED
+            return TIMEOUT if is_late else f"status {error.code().name}"
+        if next(self._number) % _CHECKED_EVERY == 0:
+            return _check(partial(grpc_service.answered_vectors, reply), len(texts))
         return OK
 
 
@@ -113,9 +155,19 @@ class BertServingSender(User):
                 waiting.set(frames)
 
 
-def _check(dialect: Dialect, content: bytes, num_texts: int) -> str:
+@cache
+def _patched_grpc() -> Any:
+    """The module ``grpc``, whose calls let other greenlets run."""
+    import grpc
+    from grpc.experimental import gevent as grpc_gevent
+
+    grpc_gevent.init_gevent()
+    return grpc
+
+
+def _check(vectors: Callable[[], Vectors], num_texts: int) -> str:
     try:
-        return OK if len(dialect.vectors(content)) == num_texts else "wrong answer"
+        return OK if len(vectors()) == num_texts else "wrong answer"
     except ValueError:
         return "wrong answer"
 

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
+from urllib.parse import urlsplit
 
 import gevent
 from gevent.pool import Pool
@@ -21,9 +22,10 @@ from loadtests.arrivals import intended_times
 from loadtests.dialects import dialect_of
 from loadtests.records import OK, Recorder
 from loadtests.scenario import Lane, Step
-from loadtests.senders import MAX_IN_FLIGHT, BertServingSender, HttpSender, now_s
+from loadtests.senders import MAX_IN_FLIGHT, BertServingSender, GrpcSender, HttpSender, now_s
 from loadtests.texts import TextDraw
 
+_SENDERS: dict[str, type[User]] = {"grpc": GrpcSender, "tcp": BertServingSender}
 _PAUSE_AFTER_ERROR_S = 0.05
 """A closed-loop client whose request failed at once must not turn into a busy loop."""
 
@@ -64,23 +66,23 @@ def user_class(url: str, dialect: str, plan: Plan) -> type[User]:
     """A Locust user class for one lane.
 
     Args:
-        url: The target; ``tcp://`` for bert-serving's protocol.
+        url: The target; ``grpc://`` for our gRPC service, ``tcp://`` for bert-serving's protocol.
         dialect: How it is asked over HTTP.
         plan: What to do.
     """
-    base: type[User] = BertServingSender if url.startswith("tcp://") else HttpSender
+    base: type[User] = _SENDERS.get(urlsplit(url).scheme, HttpSender)
     attributes: dict[str, Any] = {
         "host": url,
         "network_timeout": plan.lane.timeout_s,
         "connection_timeout": plan.lane.timeout_s,
         "fixed_count": plan.num_users,
         "tasks": [_drive_open if plan.lane.is_open else _drive_closed],
+        "concurrency": MAX_IN_FLIGHT if plan.lane.is_open else 1,
         "plan": plan,
         "numbers": count(),
     }
     if base is HttpSender:
         attributes["dialect"] = dialect_of(dialect)
-        attributes["concurrency"] = MAX_IN_FLIGHT if plan.lane.is_open else 1
     return type(f"Lane_{plan.lane.name.replace('-', '_')}", (base,), attributes)
 
 

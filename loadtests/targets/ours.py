@@ -10,7 +10,7 @@ from loadtests.targets.target import Command, Running, Start, Target, free_ports
 
 
 class Ours(Target):
-    """`ernie-ray serve` over HTTP, by one of its routes.
+    """`ernie-ray serve` over HTTP, by one of its routes, or over gRPC.
 
     Options: ``engine``, ``precision``, ``num_cpus`` (of one replica).
     """
@@ -24,18 +24,17 @@ class Ours(Target):
 
     def running(self) -> Iterator[Running]:
         """See Target."""
-        port = free_ports()
+        port = free_ports(2)
         url = f"http://127.0.0.1:{port}"
+        address = Address(url, self._dialect)
         arguments = [sys.executable, "-m", "ernie_ray", "serve", str(self._start.model_dir())]
         arguments += ["--port", str(port), "--num-replicas", str(self._start.num_replicas)]
+        if self._dialect == "grpc":
+            address = Address(f"grpc://127.0.0.1:{port + 1}", self._dialect)
+            arguments += ["--grpc-port", str(port + 1)]
         for key, value in self._start.options.items():
             arguments += [f"--{key.replace('_', '-')}", value]
         yield from run_command(
             self.name,
-            Command(
-                arguments,
-                Address(url, self._dialect),
-                ready=f"{url}/ready",
-                replica="ServeReplica",
-            ),
+            Command(arguments, address, ready=f"{url}/ready", replica="ServeReplica"),
         )

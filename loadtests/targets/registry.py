@@ -16,6 +16,7 @@ _BUILDERS: dict[str, Callable[[Start], Target]] = {
     "ours": lambda start: Ours("ours", "vectors", start),
     "ours-openai": lambda start: Ours("ours-openai", "openai", start),
     "ours-infer": lambda start: Ours("ours-infer", "infer", start),
+    "ours-grpc": lambda start: Ours("ours-grpc", "grpc", start),
     "one-job-one-batch": lambda start: OneJobOneBatch("one-job-one-batch", start),
     "one-job-one-batch-http": lambda start: OneJobOneBatch("one-job-one-batch-http", start),
     **{name: partial(PeerTarget, name) for name in peers()},

@@ -1,4 +1,4 @@
-"""Any server that runs already: `http://host:port/path` or `tcp://host:port`."""
+"""Any server that runs already: `http://host:port/path`, `grpc://` or `tcp://host:port`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from loadtests.processes import behind_port
 from loadtests.targets.target import Running, Target
 
 _PATHS = {dialect.path: name for name, dialect in DIALECTS.items()}
+_PROTOCOLS = {"grpc": "grpc", "tcp": "bert-serving"}
+"""Dialects of schemes that have only one."""
 
 
 class UrlTarget(Target):
@@ -35,20 +37,21 @@ def address_of(url: str, dialect: str | None = None) -> Address:
 
     Args:
         url: ``http://host:port`` with the path of a dialect, by default /v1/vectors;
-            ``tcp://host:port`` for bert-serving's protocol.
+            ``grpc://host:port`` for our gRPC service; ``tcp://host:port`` for bert-serving's
+            protocol.
         dialect: Name of a dialect, instead of a path.
 
     Raises:
         ScenarioError: It is no such URL.
     """
     parts = urlsplit(url)
-    if parts.scheme == "tcp" and parts.port:
-        return Address(f"tcp://{parts.netloc}", "bert-serving")
+    if parts.scheme in _PROTOCOLS and parts.port:
+        return Address(f"{parts.scheme}://{parts.netloc}", _PROTOCOLS[parts.scheme])
     path = parts.path.rstrip("/")
     if parts.scheme not in ("http", "https") or not parts.netloc or (path and path not in _PATHS):
         raise ScenarioError(
             f"{url}: give http://HOST:PORT with one of the paths {', '.join(_PATHS)}, "
-            "or tcp://HOST:PORT for a bert-serving server"
+            "grpc://HOST:PORT for our gRPC service, or tcp://HOST:PORT for a bert-serving server"
         )
     return Address(f"{parts.scheme}://{parts.netloc}", dialect or _PATHS.get(path, "vectors"))
 

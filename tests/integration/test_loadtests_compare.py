@@ -3,16 +3,25 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
 import xml.etree.ElementTree as ET
+from contextlib import suppress
 from pathlib import Path
 
+import matplotlib.colors
+import matplotlib.image
 import numpy as np
 import pytest
 
+from ernie_ray.cli.free_ports import free_ports
+from loadtests.curves import COLOURS
 from loadtests.report import lane_curves
 from loadtests.results import Comparison
+from loadtests.screenshot import browser
 from tests.fake_embedding_server import fake_server
 
 pytestmark = pytest.mark.timeout(240)
@@ -130,6 +139,19 @@ def test_the_svg_holds_the_curves_that_the_json_holds(comparison):
             np.testing.assert_allclose(slope * values + shift, pixels, atol=0.01)
 
 
+@pytest.mark.skipif(browser() is None, reason="needs Chromium; apt install chromium")
+def test_a_screenshot_shows_the_curves_of_the_report(comparison, tmp_path):
+    (tmp_path / "report.html").write_text(comparison[1])
+    picture = tmp_path / "docs" / "report.png"
+    done = loadtests("screenshot", tmp_path / "report.html", picture)
+    assert done.returncode == 0, done.stderr
+    pixels = matplotlib.image.imread(picture)
+    assert pixels.shape[:2] == (1600, 1100)
+    for colour in COLOURS[:2]:  # of the two targets that were measured
+        distance = np.abs(pixels[..., :3] - matplotlib.colors.to_rgb(colour)).max(axis=-1)
+        assert (distance < 0.02).sum() > 100
+
+
 def test_the_table_for_the_documentation_names_command_date_and_every_cell(tmp_path):
     with fake_server() as server:
         done, found = compare(tmp_path, [server])
@@ -198,15 +220,55 @@ def test_a_short_run_of_nothing_is_one_clear_line():
     assert done.stderr.startswith("Error: no vectors from http://127.0.0.1:9")
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_locusts_own_front_end_runs_the_same_scenario(tmp_path, processes):
+def test_locusts_own_front_end_runs_the_same_scenario_in_several_processes(tmp_path):
     scenario = tmp_path / "short.toml"
     scenario.write_text(SCENARIO.replace("TARGET", "x"))
     with fake_server() as server:
-        ui = ["ui", "--url", server.url, "--scenario", scenario, "--processes", processes]
+        ui = ["ui", "--url", server.url, "--scenario", scenario, "--processes", 2]
         done = loadtests(*ui, "--headless", "--csv", tmp_path / "locust")
     assert done.returncode == 0, done.stderr[-2000:]
     lines = (tmp_path / "locust_stats.csv").read_text().splitlines()
     counts = {line.split(",")[1]: int(line.split(",")[2]) for line in lines[1:]}
     assert counts["single"] == pytest.approx(90, abs=40)
     assert counts["clients"] > 20
+
+
+def test_locusts_web_page_starts_the_same_scenario_and_shows_its_numbers(tmp_path):
+    scenario = tmp_path / "short.toml"
+    scenario.write_text(SCENARIO.replace("TARGET", "x"))
+    (port,) = free_ports(1)
+    page = f"http://127.0.0.1:{port}"
+
+    def ask(path, data=None):
+        with urllib.request.urlopen(page + path, data, timeout=10) as answer:
+            return answer.read().decode()
+
+    def counts():
+        stats = json.loads(ask("/stats/requests"))["stats"]
+        return {one["name"]: one["num_requests"] for one in stats}
+
+    ui = ["ui", "--scenario", str(scenario), "--web-host", "127.0.0.1", "--web-port", str(port)]
+    with fake_server() as server:
+        command = [sys.executable, "-m", "loadtests", *ui, "--url", server.url]
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: is_up(ask))
+            assert "Locust" in ask("/")
+            assert json.loads(ask("/swarm", b""))["success"]
+            wait_until(lambda: {"clients", "single"} <= set(counts()))
+            assert counts()["clients"] > 0
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=30)
+
+
+def is_up(ask):
+    with suppress(OSError):
+        return bool(ask("/"))
+
+
+def wait_until(holds):
+    deadline_s = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)

@@ -1,9 +1,14 @@
 """Real generator processes with Locust against a real server that misbehaves on purpose."""
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 
+from ernie_ray.serving.proto import text_service_pb2 as pb
+from ernie_ray.serving.proto import text_service_pb2_grpc as pb_grpc
 from loadtests.fleet import Address, Fleet
 from loadtests.processes import behind_port
 from loadtests.scenario import Lane, Phase, Scenario
@@ -118,3 +123,61 @@ def test_a_saturated_generator_is_reported(server):
 def test_a_generator_with_little_to_do_is_not_reported(server):
     result = run(server, Phase(levels={"closed": 1}, seconds=1.5))
     assert result.warnings == []
+
+
+@pytest.fixture
+def grpc_url():
+    """A gRPC server that stalls for requests of 3 texts, and refuses those of 5."""
+    with ThreadPoolExecutor(32) as pool:
+        server = grpc.server(pool)
+        pb_grpc.add_TextServiceServicer_to_server(FakeTextService(), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"grpc://127.0.0.1:{port}"
+        server.stop(None).wait()
+
+
+class FakeTextService(pb_grpc.TextServiceServicer):
+    """Answers each text with its length; STALL_S of nothing start 0.5 s after a stall's first."""
+
+    STALL_S = 1.5
+
+    def __init__(self):
+        self.stalled = None
+
+    def Infer(self, request, context):
+        if len(request.texts) == 3:
+            now_s = time.monotonic()
+            start_s, end_s = self.stalled = self.stalled or (
+                now_s + 0.5,
+                now_s + 0.5 + self.STALL_S,
+            )
+            time.sleep(end_s - now_s if start_s < now_s < end_s else 0)
+        if len(request.texts) == 5:
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
+        lengths = [pb.Vector(values=[len(one.text), 1.0]) for one in request.texts]
+        return pb.InferReply(answers=[pb.Answer(vector=vector) for vector in lengths])
+
+
+def test_grpc_calls_are_measured_as_requests_over_http_are(grpc_url):
+    lanes = (
+        Lane(name="open"),
+        Lane(name="closed", arrivals="closed"),
+        Lane(name="stalled", texts_per_request=3),
+        Lane(name="late", texts_per_request=3, timeout_s=0.4),
+        Lane(name="refused", texts_per_request=5),
+    )
+    levels = {"open": 20, "closed": 2, "stalled": 15, "late": 15, "refused": 10}
+    one = Scenario(
+        name="test", description="-", lanes=lanes, phases=(Phase(levels=levels, seconds=3),)
+    )
+    with Fleet(Address(grpc_url, "grpc"), one, processes=1) as fleet:
+        found = fleet.run(one.steps()[0], pids=set, seed="test").lanes
+    opened, closed, stalled, late, refused = found
+    assert opened.errors == closed.errors == stalled.errors == {}
+    assert opened.answered_fraction > 0.9
+    assert closed.qps * closed.p50_ms / 1e3 < 2.5
+    assert 0.85 * FakeTextService.STALL_S < stalled.p99_ms / 1e3 < FakeTextService.STALL_S + 1.5
+    assert set(late.errors) == {"timeout"}
+    assert late.p99_ms > 350
+    assert refused.errors == {"status RESOURCE_EXHAUSTED": refused.sent}

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from ernie_ray.inference.predictor import Predictor
 from loadtests.equality import least_cosine, vectors_of
-from loadtests.fleet import Fleet
+from loadtests.fleet import Address, Fleet
 from loadtests.processes import behind_port, name_of, tree
 from loadtests.scenario import Lane, Phase, Scenario
 from loadtests.targets import make_target
@@ -64,16 +65,19 @@ def test_one_job_one_batch_gives_our_vectors_over_its_protocol(tiny_embedding_di
     assert not [pid for pid in pids if name_of(pid)]
 
 
-def test_our_service_is_measured_with_ray_and_haproxy(tiny_embedding_dir):
-    with target("ours", tiny_embedding_dir).started() as running:
-        expected = vectors_of(running.address, TEXTS)
-        result = measured(running)
-        pids = running.pids()
+def test_our_service_is_measured_over_grpc_and_http_with_ray_and_haproxy(tiny_embedding_dir):
+    with target("ours-grpc", tiny_embedding_dir).started() as over_grpc:
+        pids = over_grpc.pids()
         names = " ".join(name_of(pid) for pid in pids)
-        port = int(running.address.url.rpartition(":")[2])
+        port = int(over_grpc.address.url.rpartition(":")[2]) - 1
+        over_http = replace(over_grpc, address=Address(f"http://127.0.0.1:{port}", "vectors"))
+        one, other = (vectors_of(running.address, TEXTS) for running in (over_grpc, over_http))
+        lanes = [lane for running in (over_grpc, over_http) for lane in measured(running).lanes]
         by_port = behind_port(port)
-    assert expected.shape == (4, 32)
-    assert all(lane.qps > 5 and lane.errors == {} for lane in result.lanes)
+    assert one.shape == (4, 32)
+    assert least_cosine(one, other) > 0.999
+    assert [lane.errors for lane in lanes] == [{}] * 4
+    assert all(lane.qps > 5 for lane in lanes)
     assert all(part in names for part in ("haproxy", "raylet", "ServeReplica"))
     # What a URL alone tells: the same processes, found through the port that HAProxy listens on.
     assert len(by_port & pids) >= 0.8 * len(pids)
@@ -116,7 +120,7 @@ def test_commands_of_the_readme_run_as_they_stand(tiny_embedding_dir, tmp_path):
     readme = (ROOT / "loadtests" / "README.md").read_text(encoding="utf-8")
     block = re.search(r"```console\n(.*?)```", readme, re.S).group(1)
     commands = {line.split()[3]: line.split()[3:] for line in block.splitlines()}
-    assert list(commands) == ["list", "run", "compare", "ui"]
+    assert list(commands) == ["list", "run", "compare", "screenshot", "ui"]
     assert "peers" in loadtests(*commands["list"]).stdout
     scenario = tmp_path / "mine.toml"
     mine = re.search(r"```toml\n(.*?)```", readme, re.S).group(1)
@@ -126,6 +130,8 @@ def test_commands_of_the_readme_run_as_they_stand(tiny_embedding_dir, tmp_path):
         local = {"http://127.0.0.1:8000": url, "ours,infinity": url}
         local |= {"peers": str(scenario), "steady": str(scenario), "15": "3"}
         local["loadtests-report"] = str(tmp_path / "report")
+        local["loadtests-report.html"] = str(tmp_path / "report.html")
+        local["docs/load-test-report.png"] = str(tmp_path / "report.png")
 
         def here(verb):
             return [local.get(word, word) for word in commands[verb]]
@@ -135,6 +141,8 @@ def test_commands_of_the_readme_run_as_they_stand(tiny_embedding_dir, tmp_path):
         done = loadtests(*here("compare"), "--rounds", "1")
         assert done.returncode == 0, done.stderr[-2000:]
         assert (tmp_path / "report.html").stat().st_size > 10_000
+        done = loadtests(*here("screenshot"))
+        assert (tmp_path / "report.png").is_file() or "no browser found" in done.stderr
         done = loadtests(*here("ui"), "--headless")
         assert "single" in done.stderr + done.stdout
 
