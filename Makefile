@@ -32,7 +32,7 @@ test: $(READY)  ## unit, integration and end-to-end tests
 unit integration e2e: $(READY)  ## one kind of test
 	$(BIN)/python -m pytest -m "not soak" tests/$@
 
-tour: $(READY)  ## the main job, small: train, export, serve, ask
+tour: $(READY)  ## the main job, small: train, distil, serve, ask, load
 	$(BIN)/ernie-ray tour
 
 soak: $(READY)  ## tests over 60 seconds

@@ -186,6 +186,7 @@ def _eager(model_dir: Any) -> Callable[..., Any]:
     from ernie_ray.models.encoder import load_weights
     from ernie_ray.models.text_network import TextNetwork
 
+    paddle.set_device("cpu")  # a GPU build would take the GPU
     manifest = model_dir.manifest
     network = TextNetwork(manifest.network, pooling=manifest.vector.pooling, task=manifest.task)
     load_weights(network, load_file(model_dir.file(WEIGHTS)))

@@ -18,7 +18,7 @@ from ernie_ray import __version__
 from ernie_ray.errors import ErnieRayError
 
 COMMANDS = {
-    "tour": "Everything once, small, on real text: train, export, serve, ask.",
+    "tour": "Everything once, small, on real text: train, distil, serve, ask, load.",
     "finetune": "Fine-tune a pretrained encoder by a recipe, export it, measure it.",
     "augment": "Make noisy copies of rows for a student to learn from.",
     "label": "Give rows the logits of a teacher.",

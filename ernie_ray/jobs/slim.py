@@ -41,6 +41,7 @@ from ernie_ray.jobs.slim_report import (
     render_table,
 )
 from ernie_ray.jobs.speed import time_base_encoder, time_predictor
+from ernie_ray.jobs.stopwatch import timed
 from ernie_ray.jobs.storage import Location, Storage, staging_path
 from ernie_ray.modeldir import ClassificationSpec, Manifest
 from ernie_ray.modeldir.folder import WEIGHTS, read_manifest
@@ -65,6 +66,7 @@ class SlimResult:
         plots: Where the plot is.
         student: Model directory of the distilled student.
         stages: Where each stage's output is, by name.
+        seconds: Time taken by each stage, also of finding it finished.
     """
 
     report: SlimReport
@@ -72,6 +74,7 @@ class SlimResult:
     plots: tuple[Location, ...]
     student: Location
     stages: dict[str, Location] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def slim(
@@ -91,17 +94,22 @@ def slim(
         ModelDirError: The teacher's model directory is broken.
     """
     chain = _Chain(recipe, run, storage, show_progress=show_progress)
-    labelled = chain.label(chain.augment())
-    stages = {
-        PLAIN: chain.train("plain", recipe.data.train, has_teacher=False),
-        DISTILLED: chain.train("distilled", labelled, has_teacher=True),
-    }
-    models = {TEACHER: recipe.teacher.model, **stages}
-    report = chain.measure(models)
+    seconds: dict[str, float] = {}
+    with timed(seconds, "augment"):
+        augmented = chain.augment()
+    with timed(seconds, "label"):
+        labelled = chain.label(augmented)
+    models = {TEACHER: recipe.teacher.model}
+    with timed(seconds, PLAIN):
+        models[PLAIN] = chain.train("plain", recipe.data.train, has_teacher=False)
+    with timed(seconds, DISTILLED):
+        models[DISTILLED] = chain.train("distilled", labelled, has_teacher=True)
+    with timed(seconds, "measure"):
+        report = chain.measure(models)
     table, plots = _publish(report, run, storage)
     places = {name: storage.resolve(place) for name, place in models.items()}
     places["labelled"] = storage.resolve(labelled)
-    return SlimResult(report, table, plots, storage.resolve(stages[DISTILLED]), places)
+    return SlimResult(report, table, plots, places[DISTILLED], places, seconds)
 
 
 class _Chain:

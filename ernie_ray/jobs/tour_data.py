@@ -29,11 +29,12 @@ class Review:
     label: str
 
 
-def write_tour_rows(folder: Path) -> dict[str, int]:
+def write_tour_rows(folder: Path, *, num_unlabelled: int = NUM_UNLABELLED) -> dict[str, int]:
     """Write ``train``, ``dev``, ``test`` and ``unlabelled`` as JSON lines.
 
     Args:
         folder: Exists; files of these names are replaced.
+        num_unlabelled: Rows of the last.
 
     Returns:
         Rows of each file.
@@ -45,7 +46,7 @@ def write_tour_rows(folder: Path) -> dict[str, int]:
     random.Random(_SEED).shuffle(reviews)
     counts = {}
     start = 0
-    sizes = {"train": NUM_TRAIN, "dev": NUM_DEV, "test": NUM_TEST, "unlabelled": NUM_UNLABELLED}
+    sizes = {"train": NUM_TRAIN, "dev": NUM_DEV, "test": NUM_TEST, "unlabelled": num_unlabelled}
     for name, size in sizes.items():
         chosen = reviews[start : start + size]
         start += size
