@@ -85,8 +85,7 @@ def _write_rows(data: Path) -> dict[str, int]:
 
 
 def _finetune(recipe: Recipe, run: Path, data: Path, *, verbose: bool) -> Any:
-    scaling = recipe.scaling
-    with connect(num_cpus=scaling.num_workers * scaling.cpus_per_worker + 1, verbose=verbose):
+    with connect(num_cpus=recipe.scaling.num_local_cpus, verbose=verbose):
         from ernie_ray.jobs.finetune import finetune
         from ernie_ray.jobs.storage import Storage
 
