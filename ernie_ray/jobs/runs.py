@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ernie_ray.errors import CheckpointError
-from ernie_ray.training.checkpoint import read_state
+from ernie_ray.training.checkpoint import STATE, read_state
 
 RECIPE = "recipe.json"
 START = "start"
@@ -51,10 +51,10 @@ class WholeCheckpoint:
 def find_checkpoints(run: Path) -> list[WholeCheckpoint]:
     """List the whole checkpoints of a run folder on this machine, oldest first."""
     found = []
-    for folder in sorted((run / TRAIN).glob("checkpoint_*")):
+    for file in sorted((run / TRAIN).glob(f"checkpoint_*/{STATE}")):
         with suppress(CheckpointError):  # an interrupted copy; it is never taken
-            state = read_state(folder)
-            found.append(WholeCheckpoint(folder, state.position.step, state.metrics))
+            state = read_state(file.parent)
+            found.append(WholeCheckpoint(file.parent, state.position.step, state.metrics))
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 

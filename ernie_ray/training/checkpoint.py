@@ -118,10 +118,13 @@ def read_state(folder: Path) -> CheckpointState:
     except (json.JSONDecodeError, ValidationError) as error:
         raise CheckpointError(f"{folder / STATE}: not a checkpoint's state: {error}") from error
     for name in state.sha256:
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder}: missing {name}; resume from another checkpoint")
-    for name, num_bytes in state.num_bytes.items():
-        if (folder / name).stat().st_size != num_bytes:
+        try:
+            size = (folder / name).stat().st_size
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"{folder}: missing {name}; resume from another checkpoint"
+            ) from None
+        if size != state.num_bytes.get(name, size):
             raise CheckpointError(f"{folder / name}: damaged; resume from another checkpoint")
     return state
 
