@@ -162,6 +162,19 @@ SETTINGS: tuple[Setting, ...] = (
         "by element: a training step takes 1.4 times as long.",
     ),
     Setting(
+        "FLAGS_cudnn_deterministic",
+        "1",
+        Place.TRAINING,
+        "cuDNN would choose kernels that add in another order each time, so that two runs with the "
+        "same seed on the same GPUs differ.",
+    ),
+    Setting(
+        "FLAGS_embedding_deterministic",
+        "1",
+        Place.TRAINING,
+        "On a GPU the gradients of a token's occurrences would be added in any order; see above.",
+    ),
+    Setting(
         "OMP_NUM_THREADS",
         _num_threads,
         Place.TRAINING,

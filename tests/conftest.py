@@ -59,12 +59,13 @@ def no_ray_in_unit_tests(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
-    """One Ray of this test run's own, with 4 logical CPUs, whatever the machine has."""
+    """One Ray of this test run's own: 4 logical CPUs and 2 GPUs, whatever the machine has."""
     import ray
 
     ray.init(
         address="local",
         num_cpus=4,
+        num_gpus=2,
         include_dashboard=False,
         object_store_memory=256 << 20,
         log_to_driver=False,

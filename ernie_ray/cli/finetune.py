@@ -54,9 +54,7 @@ def command(
     run = output or f"runs/{Path(recipe).stem}"
     place = open_storage(storage)
     place.resolve(run)  # a path that cannot work is an error before Ray starts
-    # A local Ray has as many logical CPUs as the workers ask for, and one for reading rows.
-    num_cpus = settings.scaling.num_workers * settings.scaling.cpus_per_worker + 1
-    with connect(address, num_cpus=num_cpus, verbose=verbose):
+    with connect(address, num_cpus=settings.scaling.num_local_cpus, verbose=verbose):
         from ernie_ray.jobs.finetune import finetune
 
         result = finetune(settings, run, storage=place, show_progress=not quiet)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -129,6 +129,16 @@ class TrainingSection(Section):
     freeze_layers: int = Field(
         0, ge=0, description="Do not train the first so many layers, nor the embeddings."
     )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32",
+        description="Number format of matrix products; weights and their updates are always fp32. "
+        "bf16 and fp16 need a GPU; fp16 scales the loss.",
+    )
+    recompute: bool = Field(
+        False,
+        description="Compute each layer's activations a second time in the backward pass instead "
+        "of keeping them: the same numbers from less memory, in about 1.3 times the time.",
+    )
     seed: int = Field(42, ge=0, description="Of head, batches and dropout.")
     eval_every_steps: int = Field(
         0, ge=0, description="Steps between evaluations with a checkpoint; 0: once an epoch."
@@ -137,19 +147,50 @@ class TrainingSection(Section):
     patience_evaluations: int = Field(
         0, ge=0, description="Stop after so many evaluations without a better one; 0: never."
     )
-    num_checkpoints: int = Field(2, gt=0, description="Checkpoints kept: the best and the last.")
+    num_checkpoints: int = Field(
+        2, gt=0, description="Best checkpoints kept by the dev metric; beside them the last one."
+    )
 
 
 class ScalingSection(Section):
     """Machines for the training workers."""
 
-    num_workers: int = Field(1, gt=0, description="Training processes.")
+    num_workers: int | tuple[int, int] = Field(
+        1,
+        description="Training processes; a range [1, 4] takes what the cluster has, and changes "
+        "with it.",
+    )
     cpus_per_worker: int = Field(1, gt=0, description="CPU cores, and threads, of each.")
     use_gpu: bool = Field(False, description="One GPU for each worker.")
     max_failures: int = Field(3, ge=0, description="Restarts from the last checkpoint.")
     socket_interface: str = Field(
-        "", description="Network interface between machines (eth0, ...); empty: chosen by gloo."
+        "",
+        description="Network interface between machines (eth0, ...) for gloo and NCCL; empty: they "
+        "choose.",
     )
+
+    @field_validator("num_workers")
+    @classmethod
+    def _range_is_ordered(cls, value: int | tuple[int, int]) -> int | tuple[int, int]:
+        low, high = (value, value) if isinstance(value, int) else value
+        if not 1 <= low <= high:
+            raise ValueError(f"{value} must be at least 1 or a range [fewest, most] from 1")
+        return value
+
+    @property
+    def min_workers(self) -> int:
+        """Fewest workers that training runs on."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
+    def max_workers(self) -> int:
+        """Most workers that training runs on."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
+
+    @property
+    def num_local_cpus(self) -> int:
+        """Logical CPUs of a local Ray: what all workers ask for, and one for reading rows."""
+        return self.max_workers * self.cpus_per_worker + 1
 
 
 class Recipe(Section):
@@ -173,15 +214,20 @@ class Recipe(Section):
                 f"task.family={self.task.family} needs pairs: name the column of the second text "
                 "in data.text_pair_column"
             )
-        refuse_too_many_workers(self.training, self.scaling)
+        check_workers(self.training, self.scaling)
         return self
 
 
-def refuse_too_many_workers(training: TrainingSection, scaling: ScalingSection) -> None:
-    """Raise ValueError if a worker would have no row in a step."""
-    rows, workers = training.global_batch_size, scaling.num_workers
+def check_workers(training: TrainingSection, scaling: ScalingSection) -> None:
+    """Raise ValueError if the workers cannot do the training: no rows for one, or no such AMP."""
+    rows, workers = training.global_batch_size, scaling.max_workers
     if rows < workers:
         raise ValueError(
             f"training.global_batch_size={rows} is smaller than "
             f"scaling.num_workers={workers}; every worker needs a row"
+        )
+    if training.precision != "fp32" and not scaling.use_gpu:
+        raise ValueError(
+            f"training.precision={training.precision} needs GPUs, since Paddle has no such matrix "
+            "product on CPUs; set training.precision=fp32, or scaling.use_gpu=true"
         )

@@ -12,7 +12,7 @@ from ernie_ray.config.recipe import (
     Section,
     TaskSection,
     TrainingSection,
-    refuse_too_many_workers,
+    check_workers,
 )
 from ernie_ray.config.student import DistillationSection, StudentSection
 
@@ -97,5 +97,5 @@ class SlimRecipe(Section):
 
     @model_validator(mode="after")
     def _batch_fits_workers(self) -> SlimRecipe:
-        refuse_too_many_workers(self.training, self.scaling)
+        check_workers(self.training, self.scaling)
         return self

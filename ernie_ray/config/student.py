@@ -12,7 +12,7 @@ from ernie_ray.config.recipe import (
     Section,
     TaskSection,
     TrainingSection,
-    refuse_too_many_workers,
+    check_workers,
 )
 
 
@@ -98,7 +98,7 @@ class DistillRecipe(Section):
 
     @model_validator(mode="after")
     def _is_possible(self) -> DistillRecipe:
-        refuse_too_many_workers(self.training, self.scaling)
+        check_workers(self.training, self.scaling)
         if self.distillation.hard_epochs >= self.training.num_epochs:
             raise ValueError(
                 f"distillation.hard_epochs={self.distillation.hard_epochs} leaves none of "

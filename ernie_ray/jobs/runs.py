@@ -14,12 +14,12 @@ report.html        all of this for a reader: one file that needs no network
 
 from __future__ import annotations
 
-import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ernie_ray.errors import CheckpointError
-from ernie_ray.training.checkpoint import STATE
+from ernie_ray.training.checkpoint import STATE, read_state
 
 RECIPE = "recipe.json"
 START = "start"
@@ -51,10 +51,10 @@ class WholeCheckpoint:
 def find_checkpoints(run: Path) -> list[WholeCheckpoint]:
     """List the whole checkpoints of a run folder on this machine, oldest first."""
     found = []
-    for state_file in sorted((run / TRAIN).glob(f"checkpoint_*/{STATE}")):
-        state = json.loads(state_file.read_text(encoding="utf-8"))
-        step = state["position"]["step"]
-        found.append(WholeCheckpoint(state_file.parent, step, state["metrics"]))
+    for file in sorted((run / TRAIN).glob(f"checkpoint_*/{STATE}")):
+        with suppress(CheckpointError):  # an interrupted copy; it is never taken
+            state = read_state(file.parent)
+            found.append(WholeCheckpoint(file.parent, state.position.step, state.metrics))
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ernie_ray.config import DistillationSection, TrainingSection
 from ernie_ray.jobs.storage import Storage
+from ernie_ray.training.checkpoint import explained_write
 
 
 class TrainWorkerArgs(BaseModel):
@@ -50,7 +51,8 @@ class RayReporter:
             return
         self.log(metrics)
         checkpoint = ray.train.Checkpoint.from_directory(checkpoint_dir)
-        ray.train.report(dict(metrics), checkpoint=checkpoint)
+        with explained_write(int(metrics["step"])):
+            ray.train.report(dict(metrics), checkpoint=checkpoint)
 
 
 def train_worker(config: dict[str, Any]) -> None:

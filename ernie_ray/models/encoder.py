@@ -14,6 +14,7 @@ import numpy as np
 import paddle
 from numpy.typing import NDArray
 from paddle import nn
+from paddle.distributed.fleet.utils import recompute
 from paddle.nn import functional
 
 from ernie_ray.errors import CheckpointError
@@ -117,7 +118,13 @@ class Block(nn.Layer):
 
 
 class Encoder(nn.Layer):
-    """Token ids to the token states of every layer."""
+    """Token ids to the token states of every layer.
+
+    Attributes:
+        config: Sizes and choices.
+        recomputes: While training, keep no activations inside of layers but compute them again in
+            the backward pass, with the same dropout.
+    """
 
     def __init__(self, config: EncoderConfig, *, dropout: float = 0.0) -> None:
         """Build with random weights.
@@ -128,6 +135,7 @@ class Encoder(nn.Layer):
         """
         super().__init__()
         self.config = config
+        self.recomputes = False
         self.embeddings = Embeddings(config, dropout)
         self.layers = nn.LayerList([Block(config, dropout) for _ in range(config.num_layers)])
         if config.has_pooler:
@@ -161,7 +169,11 @@ class Encoder(nn.Layer):
             ).contiguous()
         all_states = [states_BTH]
         for layer in self.layers:
-            states_BTH = layer(states_BTH, mask_score)
+            # Under frozen layers nothing is kept anyway.
+            if self.training and self.recomputes and not states_BTH.stop_gradient:
+                states_BTH = recompute(layer, states_BTH, mask_score, use_reentrant=False)
+            else:
+                states_BTH = layer(states_BTH, mask_score)
             all_states.append(states_BTH)
         return tuple(all_states)
 

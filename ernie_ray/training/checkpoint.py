@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ernie_ray.errors import CheckpointError
+from ernie_ray.training.loss_scale import LossScale
 from ernie_ray.training.patience import Patience
 
 WEIGHTS = "weights.safetensors"
@@ -35,12 +38,16 @@ class Position(BaseModel):
     step: int = Field(0, ge=0, description="Optimizer steps since the start of the run.")
 
 
-class _State(BaseModel):
+class CheckpointState(BaseModel):
+    """``state.json``: what a checkpoint says beside its arrays."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     position: Position
-    metrics: dict[str, float]
+    metrics: dict[str, float] = Field(description="Dev metrics; empty without a dev set.")
     patience: Patience = Patience()
+    loss_scale: LossScale = LossScale()
+    num_bytes: dict[str, int] = Field(default_factory=dict, description="Sizes of the other files.")
     sha256: dict[str, str] = Field(description="Digest of each other file.")
 
 
@@ -54,6 +61,7 @@ class Checkpoint:
         optimizer: The optimizer's state by name.
         metrics: Dev metrics at this position; empty without a dev set.
         patience: How the evaluations so far went.
+        loss_scale: Of fp16.
     """
 
     position: Position
@@ -61,36 +69,74 @@ class Checkpoint:
     optimizer: Mapping[str, NDArray[np.float32]]
     metrics: Mapping[str, float]
     patience: Patience = field(default_factory=Patience)
+    loss_scale: LossScale = field(default_factory=LossScale)
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write into an empty folder; ``state.json`` comes last and makes it whole."""
-    save_file(dict(checkpoint.weights), folder / WEIGHTS)
-    save_file(dict(checkpoint.optimizer), folder / OPTIMIZER)
-    state = _State(
-        position=checkpoint.position,
-        metrics=dict(checkpoint.metrics),
-        patience=checkpoint.patience,
-        sha256={name: _digest(folder / name) for name in (WEIGHTS, OPTIMIZER)},
-    )
-    (folder / STATE).write_text(state.model_dump_json(indent=1), encoding="utf-8")
+    """Write into an empty folder; ``state.json`` comes last and makes it whole.
+
+    Raises:
+        CheckpointError: There is no room, or the folder cannot be written.
+    """
+    with explained_write(checkpoint.position.step):
+        save_file(dict(checkpoint.weights), folder / WEIGHTS)
+        save_file(dict(checkpoint.optimizer), folder / OPTIMIZER)
+        state = CheckpointState(
+            position=checkpoint.position,
+            metrics=dict(checkpoint.metrics),
+            patience=checkpoint.patience,
+            loss_scale=checkpoint.loss_scale,
+            num_bytes={name: (folder / name).stat().st_size for name in (WEIGHTS, OPTIMIZER)},
+            sha256={name: _digest(folder / name) for name in (WEIGHTS, OPTIMIZER)},
+        )
+        (folder / STATE).write_text(state.model_dump_json(indent=1), encoding="utf-8")
+
+
+@contextmanager
+def explained_write(step: int) -> Iterator[None]:
+    """Turn what goes wrong while the checkpoint of a step is written or copied into our error."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the checkpoint of step {step} could not be written ({error}); make room, then run "
+            "the same command again: it goes on from the checkpoint before"
+        ) from error
+
+
+def read_state(folder: Path) -> CheckpointState:
+    """Read what a checkpoint says of itself, and look whether its files are whole.
+
+    Raises:
+        CheckpointError: A file is missing or was not written, or copied, to its end.
+    """
+    try:
+        text = (folder / STATE).read_text(encoding="utf-8")
+        state = CheckpointState.model_validate(json.loads(text))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: not a whole checkpoint (no {STATE})") from None
+    except (json.JSONDecodeError, ValidationError) as error:
+        raise CheckpointError(f"{folder / STATE}: not a checkpoint's state: {error}") from error
+    for name in state.sha256:
+        try:
+            size = (folder / name).stat().st_size
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"{folder}: missing {name}; resume from another checkpoint"
+            ) from None
+        if size != state.num_bytes.get(name, size):
+            raise CheckpointError(f"{folder / name}: damaged; resume from another checkpoint")
+    return state
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint back.
 
     Raises:
-        CheckpointError: A file is missing, or was not written to its end.
+        CheckpointError: A file is missing, was not written to its end, or has changed.
     """
-    try:
-        state = _State.model_validate(json.loads((folder / STATE).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder}: not a whole checkpoint (no {STATE})") from None
-    except (json.JSONDecodeError, ValidationError) as error:
-        raise CheckpointError(f"{folder / STATE}: not a checkpoint's state: {error}") from error
+    state = read_state(folder)
     for name, digest in state.sha256.items():
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder}: missing {name}; resume from another checkpoint")
         if _digest(folder / name) != digest:
             raise CheckpointError(f"{folder / name}: damaged; resume from another checkpoint")
     return Checkpoint(
@@ -99,6 +145,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         optimizer=load_file(folder / OPTIMIZER),
         metrics=state.metrics,
         patience=state.patience,
+        loss_scale=state.loss_scale,
     )
 
 

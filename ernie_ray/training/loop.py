@@ -19,10 +19,8 @@ import paddle
 from numpy.typing import NDArray
 
 from ernie_ray.config import TrainingSection
-from ernie_ray.errors import ConfigError
 from ernie_ray.models.build import Network
 from ernie_ray.models.encoder import load_weights, read_weights
-from ernie_ray.models.text_network import TextNetwork
 from ernie_ray.tasks import TaskFamily
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.text.features import pad_batch
@@ -30,9 +28,11 @@ from ernie_ray.training.batch_plan import BatchPlan, EpochSubset
 from ernie_ray.training.checkpoint import Checkpoint, Position, write_checkpoint
 from ernie_ray.training.class_losses import loss_of
 from ernie_ray.training.collective import WorkerGroup
+from ernie_ray.training.network_setup import set_up_network
 from ernie_ray.training.objective import LabelObjective, Objective
 from ernie_ray.training.optimizer import AdamW, LinearSchedule
 from ernie_ray.training.patience import Patience
+from ernie_ray.training.precision import Precision
 
 
 class Reporter(Protocol):
@@ -99,8 +99,11 @@ class TrainingLoop:
             group: This worker's place among the others.
             reporter: Where metrics and checkpoints go.
             objective: What is minimised; None: the family's loss on the labels.
+
+        Raises:
+            ConfigError: The network or the device lacks what the settings ask for.
         """
-        _freeze(network, settings)
+        set_up_network(network, settings)
         self._network = network
         self._data = data
         self._settings = settings
@@ -120,6 +123,7 @@ class TrainingLoop:
             self._num_steps,
         )
         self._optimizer = AdamW(network, settings)
+        self._precision = Precision(settings.precision)
         self._position = Position()
         self._metrics: dict[str, float] = {}
         self._patience = Patience()
@@ -141,6 +145,7 @@ class TrainingLoop:
         self._position = checkpoint.position
         self._metrics = dict(checkpoint.metrics)
         self._patience = checkpoint.patience
+        self._precision.loss_scale = checkpoint.loss_scale
 
     def run(self) -> dict[str, float]:
         """Train to the end.
@@ -187,14 +192,17 @@ class TrainingLoop:
             chosen = indices[start : start + size]
             logits, num_tokens = self._forward(self._data.train, chosen)
             loss = self._objective(logits, self._data.train, chosen, position.epoch)
-            (loss / num_global_rows).backward()
+            self._precision.scaled(loss / num_global_rows).backward()
             self._window.loss_sum += float(loss)
             self._window.num_tokens += num_tokens
         if not len(indices):
             self._fill_missing_gradients()
         self._window.num_rows += len(indices)
         self._group.sum_gradients(self._optimizer.parameters)
-        self._optimizer.step(self._schedule.at(position.step - 1))
+        if self._precision.unscale(self._optimizer.parameters):
+            self._optimizer.step(self._schedule.at(position.step - 1))
+        else:
+            self._optimizer.skip_step()
 
     def _fill_missing_gradients(self) -> None:
         """Give a worker without rows (the last, short batch) the zero gradients it must send."""
@@ -205,12 +213,13 @@ class TrainingLoop:
         self, cache: FeatureCache, indices: NDArray[np.int64]
     ) -> tuple[paddle.Tensor, int]:
         batch = pad_batch(cache.rows(indices), pad_token_id=self._data.pad_token_id)
-        output = self._network(
-            paddle.to_tensor(batch.input_ids),
-            paddle.to_tensor(batch.token_type_ids),
-            paddle.to_tensor(batch.attention_mask),
-        )
-        return output.logits, int(batch.attention_mask.sum())
+        with self._precision.forward():
+            output = self._network(
+                paddle.to_tensor(batch.input_ids),
+                paddle.to_tensor(batch.token_type_ids),
+                paddle.to_tensor(batch.attention_mask),
+            )
+        return output.logits.astype("float32"), int(batch.attention_mask.sum())
 
     def _has_lost_patience(self) -> bool:
         limit = self._settings.patience_evaluations
@@ -230,18 +239,19 @@ class TrainingLoop:
         sums = np.array([window.loss_sum, window.num_rows, window.num_tokens], dtype=np.float32)
         loss_sum, num_rows, num_tokens = self._group.sum_array(sums).tolist()
         seconds = max(time.monotonic() - window.started_at, 1e-9)
+        line = {
+            "step": self._position.step,
+            "num_steps": self._num_steps,
+            "epoch": self._position.epoch,
+            "loss": loss_sum / max(num_rows, 1),
+            "learning_rate": self._schedule.at(self._position.step - 1),
+            "rows_per_s": num_rows / seconds,
+            "tokens_per_s": num_tokens / seconds,
+        }
+        if self._precision.scales_loss:
+            line["loss_scale"] = self._precision.loss_scale.factor
         if self._group.rank == 0:
-            self._reporter.log(
-                {
-                    "step": self._position.step,
-                    "num_steps": self._num_steps,
-                    "epoch": self._position.epoch,
-                    "loss": loss_sum / max(num_rows, 1),
-                    "learning_rate": self._schedule.at(self._position.step - 1),
-                    "rows_per_s": num_rows / seconds,
-                    "tokens_per_s": num_tokens / seconds,
-                }
-            )
+            self._reporter.log(line)
         self._window = _Window(started_at=time.monotonic())
 
     def _checkpoint(self) -> None:
@@ -260,6 +270,7 @@ class TrainingLoop:
                         optimizer=self._optimizer.state(),
                         metrics=self._metrics,
                         patience=self._patience,
+                        loss_scale=self._precision.loss_scale,
                     ),
                 )
                 self._reporter.report(metrics, Path(name))
@@ -285,20 +296,6 @@ class TrainingLoop:
         # Rows of other workers are zero here, so the sum puts the table together.
         kept = self._group.sum_array(kept)
         return self._family.metrics(kept, dev.labels(np.arange(len(dev))), dev.infos())
-
-
-def _freeze(network: Network, settings: TrainingSection) -> None:
-    """Take parameters out of training, as the recipe says."""
-    frozen = []
-    if settings.freeze_embeddings or settings.freeze_layers:
-        frozen += list(network.embedding_parameters())
-    if settings.freeze_layers:
-        if not isinstance(network, TextNetwork):
-            raise ConfigError("training.freeze_layers: a student has no layers; remove it")
-        for layer in network.encoder.layers[: settings.freeze_layers]:
-            frozen += layer.parameters()
-    for parameter in frozen:
-        parameter.stop_gradient = True
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

@@ -76,6 +76,10 @@ class AdamW:
         self._optimizer.step()
         self._optimizer.clear_grad()
 
+    def skip_step(self) -> None:
+        """Clear the gradients without using them."""
+        self._optimizer.clear_grad()
+
     def state(self) -> dict[str, NDArray[np.float32]]:
         """Copy the state out: ``{parameter}:{slot}`` to array; empty before the first step."""
         found = self._optimizer.state_dict()

@@ -30,6 +30,11 @@ def test_set_takes_numbers_lists_and_bare_words():
         (["seed=7"], "section.key=value"),
         (["training"], "section.key=value"),
         (["training.global_batch_size=2", "scaling.num_workers=4"], "scaling.num_workers=4"),
+        (["training.global_batch_size=2", "scaling.num_workers=[1, 4]"], "scaling.num_workers=4"),
+        (["scaling.num_workers=0"], "scaling.num_workers: .* at least 1"),
+        (["scaling.num_workers=[4, 2]"], r"scaling.num_workers: .* range \[fewest, most\]"),
+        (["training.precision=fp16"], "training.precision=fp16 needs GPUs"),
+        (["training.precision=bf16"], "scaling.use_gpu=true"),
     ],
 )
 def test_a_wrong_setting_is_an_error_that_names_it(assignments, named):
@@ -52,3 +57,13 @@ def test_a_file_that_is_not_toml_is_an_error_that_names_it(tmp_path):
     path.write_text("[data\n")
     with pytest.raises(ConfigError, match=r"mine\.toml: not TOML"):
         load_recipe(str(path))
+
+
+def test_the_number_of_workers_is_fixed_or_a_range():
+    fixed, elastic = (
+        load_recipe("classify", [*GIVEN, f"scaling.num_workers={value}"]).scaling
+        for value in ("3", "[1, 4]")
+    )
+    assert (fixed.num_workers, fixed.min_workers, fixed.max_workers) == (3, 3, 3)
+    assert (elastic.num_workers, elastic.min_workers, elastic.max_workers) == ((1, 4), 1, 4)
+    assert elastic.num_local_cpus == 5

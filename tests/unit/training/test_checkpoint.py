@@ -1,8 +1,14 @@
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from ernie_ray.errors import CheckpointError
+from ernie_ray.jobs import runs
 from ernie_ray.training.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
+from ernie_ray.training.loss_scale import LossScale
 
 
 @pytest.fixture
@@ -45,3 +51,47 @@ def test_a_missing_file_is_refused_by_name(folder):
     (folder / "weights.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"missing weights\.safetensors"):
         read_checkpoint(folder)
+
+
+def test_a_write_without_room_is_one_clear_error_and_leaves_no_whole_checkpoint(tmp_path):
+    # In a child, since the limit could not be lifted here again for the files of other tests.
+    program = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from ernie_ray.errors import CheckpointError
+from ernie_ray.training.checkpoint import Checkpoint, Position, write_checkpoint
+arrays = {"w": np.zeros(1000, np.float32)}
+resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+try:
+    write_checkpoint(
+        Path(sys.argv[1]),
+        Checkpoint(Position(step=12), arrays, {"w:m": np.zeros(2000, np.float32)}, {}),
+    )
+except CheckpointError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert "checkpoint of step 12 could not be written" in done.stdout
+    assert "run the same command again" in done.stdout
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        read_checkpoint(tmp_path)
+
+
+def test_the_loss_scale_is_read_back(tmp_path):
+    scale = LossScale(factor=512.0, num_good_steps=7)
+    write_checkpoint(tmp_path, Checkpoint(Position(step=3), {}, {}, {}, loss_scale=scale))
+    assert read_checkpoint(tmp_path).loss_scale == scale
+
+
+@pytest.mark.parametrize("half", ["weights.safetensors", "state.json"])
+def test_a_half_copied_checkpoint_is_not_among_those_of_a_run(folder, tmp_path_factory, half):
+    run = tmp_path_factory.mktemp("run")
+    for name in ("checkpoint_1", "checkpoint_2"):
+        shutil.copytree(folder, run / runs.TRAIN / name)
+    (run / runs.TRAIN / "checkpoint_manager_snapshot.json").write_text("{}")  # Ray Train's own
+    path = run / runs.TRAIN / "checkpoint_2" / half
+    path.write_bytes(path.read_bytes()[:-4])
+    assert [found.path.name for found in runs.find_checkpoints(run)] == ["checkpoint_1"]

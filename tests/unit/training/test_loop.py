@@ -5,6 +5,7 @@ import paddle
 import pytest
 
 from ernie_ray.config import TrainingSection
+from ernie_ray.errors import ConfigError
 from ernie_ray.models.encoder import load_weights, read_weights
 from ernie_ray.models.text_network import TextNetwork
 from ernie_ray.tasks import family_of
@@ -166,3 +167,20 @@ def test_lower_layers_learn_more_slowly_by_the_layer_decay(caches):
     assert step["head.weight"] == pytest.approx(top, rel=0.02)
     assert below == pytest.approx(top / 2, rel=0.02)
     assert step["encoder.embeddings.position.weight"] == pytest.approx(top / 4, rel=0.02)
+
+
+@pytest.mark.parametrize("frozen", [{}, {"freeze_embeddings": True}, {"freeze_layers": 1}], ids=str)
+def test_recomputed_activations_give_the_weights_of_kept_ones(caches, frozen):
+    networks = []
+    for recompute in (False, True):
+        loop, network, _ = build(caches, recompute=recompute, max_steps=3, dropout=0.2, **frozen)
+        loop.run()
+        networks.append(network)
+    assert_equal_weights(*networks)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="for Paddle without CUDA")
+def test_a_short_number_format_is_refused_where_the_device_has_none(caches, precision):
+    with pytest.raises(ConfigError, match=f"training.precision={precision} cannot be used on cpu"):
+        build(caches, precision=precision)
