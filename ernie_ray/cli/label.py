@@ -84,8 +84,9 @@ def command(
       ernie-ray label s3://b/teacher s3://b/rows/ --num-actors 8 --gpus-per-actor 0.5 --output s3://b/out
     """
     from ernie_ray.distillation.teacher import TeacherSettings
+    from ernie_ray.jobs.chunk_run import Pool
     from ernie_ray.jobs.label import label
-    from ernie_ray.jobs.label_request import LabelRequest, Pool, Selection
+    from ernie_ray.jobs.label_request import LabelRequest, Selection
 
     place = open_storage(options["storage"])
     request = LabelRequest(

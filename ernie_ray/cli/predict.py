@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +25,11 @@ from ernie_ray.cli.ray_session import connect
 from ernie_ray.text.row_files import DataFile, find_files
 from ernie_ray.text.rows import RowSchema
 
+if TYPE_CHECKING:
+    from ernie_ray.jobs.prediction_files import Format
+
+_FORMATS: tuple[Format, ...] = ("jsonl", "parquet", "npy")
+
 
 @click.command(name="predict")
 @click.argument("model_dir")
@@ -33,7 +38,7 @@ from ernie_ray.text.rows import RowSchema
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["jsonl", "parquet"]),
+    type=click.Choice(_FORMATS),
     help="Format of FILE.  [default: by its suffix]",
 )
 @click.option("--vectors", is_flag=True, help="Give each text its vector, too.")
@@ -52,7 +57,7 @@ def command(
     model_dir: str,
     input_name: str,
     output: str | None,
-    kind: Literal["jsonl", "parquet"] | None,
+    kind: Format | None,
     num_actors: int | None,
     address: str | None,
     **options: Any,
@@ -61,7 +66,8 @@ def command(
 
     INPUT is a file, a folder or a glob of .jsonl, .csv, .tsv, .txt (one text a line; also .gz) and
     .parquet, or - for standard input: JSON lines if it starts with a brace, else one text a line.
-    The output has one row per row of the input, in its order, with "id" counting from 0.
+    The output has one row per row of the input, in its order, with "id" counting from 0; a .npy
+    has the vectors alone. The same command again goes on where an interrupted one stopped.
 
     \b
     Examples:
@@ -69,14 +75,17 @@ def command(
       ernie-ray predict models/reviews new.jsonl --output labelled.jsonl
       ernie-ray predict reviews@production new.jsonl --output labelled.jsonl
       ernie-ray predict models/reviews new.csv --text-column review --vectors --output out.parquet
+      ernie-ray predict models/reviews texts/ --vectors --output vectors.npy
       ernie-ray predict models/reviews s3://bucket/rows/ --num-actors 8 --output s3://bucket/out.parquet
     """
     from ernie_ray.jobs.predict import PredictRequest, RunOptions, predict
     from ernie_ray.jobs.registry import find_model
 
-    chosen = kind or ("parquet" if output and output.endswith(".parquet") else "jsonl")
-    if chosen == "parquet" and output is None:
-        raise click.UsageError("parquet cannot be written to standard output; give --output FILE")
+    chosen = kind or _format_of(output or "")
+    if chosen != "jsonl" and output is None:
+        raise click.UsageError(f"{chosen} cannot be written to standard output; give --output FILE")
+    if chosen == "npy" and not options["vectors"]:
+        raise click.UsageError(".npy holds vectors and nothing else; add --vectors")
     place = open_storage(options["storage"])
     with _input_files(input_name, place, options["columns"]) as files:
         request = PredictRequest(
@@ -99,6 +108,11 @@ def command(
                 show_progress=not options["quiet"],
             )
     show_skipped(result.num_skipped, result.skipped)
+
+
+def _format_of(output: str) -> Format:
+    """Name the format of a file to write, by its suffix."""
+    return next((kind for kind in _FORMATS if output.endswith(f".{kind}")), "jsonl")
 
 
 @contextmanager

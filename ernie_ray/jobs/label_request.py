@@ -55,21 +55,6 @@ class LabelRequest:
     rows_per_chunk: int = 512
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Machines for the teacher.
-
-    Attributes:
-        num_actors: Copies of the teacher on Ray, which must be initialised; 0: one, here.
-        cpus_per_actor: CPUs and threads of each; 0: an equal share of the cluster's.
-        gpus_per_actor: GPUs of each; a fraction shares one.
-    """
-
-    num_actors: int = 1
-    cpus_per_actor: float = 0.0
-    gpus_per_actor: float = 0.0
-
-
 def schema_of(request: LabelRequest, teacher: Manifest) -> pa.Schema:
     """Columns of the labelled rows that a request asks for."""
     return part_schema(

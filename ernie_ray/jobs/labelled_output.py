@@ -16,7 +16,8 @@ import pyarrow.parquet
 
 from ernie_ray.distillation.selection import keep_balanced, keep_confident
 from ernie_ray.jobs.label_request import LabelRequest, schema_of
-from ernie_ray.jobs.labelled_rows import MANIFEST, ROWS, LabelledManifest, Parts
+from ernie_ray.jobs.labelled_rows import MANIFEST, ROWS, LabelledManifest
+from ernie_ray.jobs.parts import Parts
 from ernie_ray.jobs.row_blocks import BadRowFilter, with_given_names
 from ernie_ray.jobs.storage import Storage, staging_path
 from ernie_ray.modeldir import ClassificationSpec, Manifest
@@ -30,15 +31,15 @@ class Finding:
     digest: str
     inputs: list[str]
     lengths: dict[int, int]
-    bad_rows: BadRowFilter
 
 
 def finish(
     request: LabelRequest, output: str, storage: Storage, parts: Parts, found: Finding
 ) -> LabelledManifest:
     """Join the parts in input order, choose among the rows, and put the folder in place."""
-    rows, num_skipped = _joined(parts, found.lengths, schema_of(request, found.teacher))
-    found.bad_rows.refuse_none_left(rows.num_rows)
+    bad_rows = BadRowFilter(request.on_bad)
+    rows = _joined(parts, found.lengths, schema_of(request, found.teacher), bad_rows)
+    bad_rows.refuse_none_left(rows.num_rows)
     kept, num_unsure, num_surplus = _selected(rows, request, found.teacher)
     task = found.teacher.task
     labels = task.labels if isinstance(task, ClassificationSpec) else ()
@@ -59,7 +60,7 @@ def finish(
             inputs=dict(zip(names, found.inputs, strict=True)),
             num_rows_per_file={names[i]: n for i, n in sorted(found.lengths.items())},
             num_rows=kept.num_rows,
-            num_skipped=num_skipped,
+            num_skipped=bad_rows.num_skipped,
             num_unsure=num_unsure,
             num_surplus=num_surplus,
             num_rows_per_class=_per_class(kept, labels),
@@ -74,18 +75,14 @@ def finish(
     return manifest
 
 
-def _joined(parts: Parts, lengths: dict[int, int], schema: pa.Schema) -> tuple[pa.Table, int]:
-    """All good rows in input order with their ids, and the number of bad ones."""
-    starts = np.cumsum([0, *(lengths[file] for file in sorted(lengths))])
-    tables, num_skipped = [schema.empty_table()], 0
-    for file, chunk in sorted(parts.num_rows):
-        rows = parts.read(file, chunk)
-        good = rows.filter(pc.is_null(rows["problem"]))
-        num_skipped += rows.num_rows - good.num_rows
-        ids = pa.array(starts[file] + good["row"].to_numpy(), pa.int64())
-        good = good.append_column("id", ids)
-        tables.append(good.select(schema.names).cast(schema))
-    return pa.concat_tables(tables), num_skipped
+def _joined(
+    parts: Parts, lengths: dict[int, int], schema: pa.Schema, bad_rows: BadRowFilter
+) -> pa.Table:
+    """All good rows in input order with their ids."""
+    tables = [bad_rows.good(rows) for rows in parts.in_order(lengths)]
+    return pa.concat_tables(
+        [schema.empty_table(), *(good.select(schema.names).cast(schema) for good in tables)]
+    )
 
 
 def _selected(

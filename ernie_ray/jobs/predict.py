@@ -1,36 +1,41 @@
 """Give rows their labels, scores and vectors: in this process, or by a pool of Ray Data actors.
 
 Both ways read, check and write the same; only who runs the model differs. The output has one row
-per good input row, in input order, and appears whole or not at all.
+per good input row, in input order, and appears whole or not at all. What an interrupted run has
+predicted is kept beside the output, and the same call again predicts only what is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from tempfile import TemporaryDirectory
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tqdm import tqdm
 
-from ernie_ray.errors import ErnieRayError
 from ernie_ray.inference.predictor import Predictor
+from ernie_ray.jobs.chunk_run import ChunkRun, Pool, run_chunks
+from ernie_ray.jobs.file_digests import digests_of_files
+from ernie_ray.jobs.parts import Parts, digest_of, parts_folder
 from ernie_ray.jobs.prediction_files import (
     Format,
     open_writer,
     prediction_schema,
     prediction_table,
 )
-from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, read_blocks, texts_of
+from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, texts_of
 from ernie_ray.jobs.storage import Location, Storage, staging_path
+from ernie_ray.modeldir import Manifest
 from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.text.row_files import DataFile
 from ernie_ray.text.rows import OnBad, RowSchema
 
-# Text per block on Ray: some hundred rows, so that the bar moves and actors end together.
-_BLOCK_BYTES = 128 << 10
+# Counts up when the same input would give other parts.
+_FORMAT = 1
+ROWS_PER_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def predict(
     Args:
         request: Rows and model.
         storage: Resolves ``output``.
-        output: File to write; None: standard output, as rows come.
+        output: File to write; None: standard output.
         kind: Format of the file.
         num_actors: Copies of the model on Ray, which must be initialised; 0: one, here.
         show_progress: Draw a bar on stderr.
@@ -119,34 +124,62 @@ def predict(
         has_pair=request.schema.text_pair is not None,
         has_vectors=request.has_vectors,
     )
-    here = replace(request, model_dir=folder)
-    blocks = _blocks_on_ray(request, num_actors) if num_actors else _blocks_here(here)
+    loading = request if num_actors else replace(request, model_dir=folder)
+    run = ChunkRun(
+        "predict",
+        request.files,
+        request.schema,
+        request.options.on_bad,
+        ROWS_PER_CHUNK,
+        load=partial(RowPredictor, loading),
+    )
     location = None if output is None else storage.resolve(output)
-    staging = None if location is None else staging_path(location)
-    bad_rows = BadRowFilter(request.options.on_bad)
-    num_rows = 0
-    try:
-        with (
-            closing(blocks),
-            tqdm(desc="predict", unit=" rows", disable=not show_progress) as bar,
-            open_writer(staging, kind, schema) as writer,
-        ):
-            for block in _numbered(blocks):
-                good = bad_rows.good(block)
-                writer.write(good.select(schema.names))
-                num_rows += good.num_rows
-                bar.update(block.num_rows)
-        bad_rows.refuse_none_left(num_rows)
-        if staging is not None and output is not None:
-            storage.publish(staging, output)
-    finally:
-        if staging is not None:
-            staging.unlink(missing_ok=True)
+    with _parts(request, manifest, output, storage) as parts:
+        lengths = run_chunks(run, parts, Pool(num_actors), show_progress=show_progress)
+        staging = None if location is None else staging_path(location)
+        bad_rows = BadRowFilter(request.options.on_bad)
+        num_rows = 0
+        try:
+            with open_writer(staging, kind, schema) as writer:
+                for rows in parts.in_order(lengths):
+                    good = bad_rows.good(rows)
+                    writer.write(good.select(schema.names))
+                    num_rows += good.num_rows
+            bad_rows.refuse_none_left(num_rows)
+            if staging is not None and output is not None:
+                storage.publish(staging, output)
+        finally:
+            if staging is not None:
+                staging.unlink(missing_ok=True)
+        parts.remove()
     return PredictResult(location, num_rows, bad_rows.num_skipped, tuple(bad_rows.skipped))
 
 
-class BlockPredictor:
-    """Predicts blocks of rows."""
+@contextmanager
+def _parts(
+    request: PredictRequest, manifest: Manifest, output: str | None, storage: Storage
+) -> Iterator[Parts]:
+    """Where chunks are kept: beside the output, or, for standard output, until this run ends."""
+    if output is None:
+        with TemporaryDirectory(prefix="ernie-ray-predict-") as folder:
+            yield Parts(Storage(), folder)
+        return
+    digest = digest_of(
+        {
+            "format": _FORMAT,
+            "model": manifest.fingerprint,
+            "inputs": digests_of_files(request.files),
+            "schema": asdict(request.schema),
+            "has_vectors": request.has_vectors,
+            "options": asdict(request.options),
+            "rows_per_chunk": ROWS_PER_CHUNK,
+        }
+    )
+    yield Parts(storage, parts_folder(output, digest))
+
+
+class RowPredictor:
+    """Predicts chunks of rows with a model that is loaded once."""
 
     def __init__(self, request: PredictRequest, num_threads: int | None = None) -> None:
         options = request.options
@@ -160,90 +193,14 @@ class BlockPredictor:
             has_vectors=request.has_vectors,
         )
 
-    def __call__(self, block: pa.Table) -> pa.Table:
-        """Predict the good rows of a block with ``ROW_COLUMNS``; bad ones pass through."""
-        is_good = pc.is_null(block["problem"])
-        good = block.filter(is_good)
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """Predict the good rows of a chunk with ``ROW_COLUMNS``; bad ones pass through."""
+        is_good = pc.is_null(rows["problem"])
+        good = rows.filter(is_good)
         predicted = prediction_table(
             good, self._predictor.predict(texts_of(good)) if good.num_rows else [], self._schema
         )
-        if good.num_rows == block.num_rows:
+        if good.num_rows == rows.num_rows:
             return predicted
-        bad = block.filter(pc.invert(is_good)).select(["file", "row", "problem", "is_fatal"])
+        bad = rows.filter(pc.invert(is_good)).select(["file", "row", "problem", "is_fatal"])
         return pa.concat_tables([predicted, bad], promote_options="default")
-
-
-class _Actor:
-    """A block predictor in an actor of Ray Data, loaded once."""
-
-    def __init__(self, request: PredictRequest, num_threads: int) -> None:
-        # Of an error raised here Ray Data would pass on a traceback as text; raised by the first
-        # call it arrives as it is.
-        self._loaded: BlockPredictor | ErnieRayError
-        try:
-            self._loaded = BlockPredictor(request, num_threads)
-        except ErnieRayError as error:
-            self._loaded = error
-
-    def __call__(self, block: pa.Table) -> pa.Table:
-        if isinstance(self._loaded, ErnieRayError):
-            raise self._loaded
-        return self._loaded(block)
-
-
-def _blocks_here(request: PredictRequest) -> Generator[pa.Table, None, None]:
-    predict_block = BlockPredictor(request)
-    sources = pa.table({"file": list(range(len(request.files)))})
-    for block in read_blocks(sources, request.files, request.schema):
-        yield predict_block(block)
-
-
-def _blocks_on_ray(request: PredictRequest, num_actors: int) -> Generator[pa.Table, None, None]:
-    # Imported here, because predicting in this process needs no Ray.
-    import ray.data
-
-    from ernie_ray.jobs.row_dataset import READ_CPUS, blocks_in_order, row_dataset
-
-    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    num_cpus = cpus_per_actor(nodes, num_actors, READ_CPUS)
-    dataset = row_dataset(request.files, request.schema, block_bytes=_BLOCK_BYTES).map_batches(
-        _Actor,
-        fn_constructor_kwargs={"request": request, "num_threads": max(1, round(num_cpus))},
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=num_actors),
-        num_cpus=num_cpus,
-    )
-    yield from blocks_in_order(dataset)
-
-
-def cpus_per_actor(cpus_of_nodes: Sequence[float], num_actors: int, reading: float) -> float:
-    """Find the largest equal share of a cluster's CPUs, to two digits.
-
-    Args:
-        cpus_of_nodes: CPUs of each node.
-        num_actors: Actors that shall run at the same time, each on one node.
-        reading: CPUs that stay free on every node for the tasks that read rows.
-
-    Returns:
-        CPUs per actor; 0 if so many actors leave none to count.
-    """
-    nodes = [int(100 * max(cpus - reading, 0)) for cpus in cpus_of_nodes]
-    shares = {node // k for node in nodes for k in range(1, num_actors + 1)} - {0}
-    fitting = (s for s in sorted(shares, reverse=True) if sum(n // s for n in nodes) >= num_actors)
-    return next(fitting, 0) / 100
-
-
-def _numbered(blocks: Generator[pa.Table, None, None]) -> Generator[pa.Table, None, None]:
-    """Add the column ``id``: rows of the files before, plus the position in the file."""
-    before, current, seen = 0, 0, 0
-    for block in blocks:
-        file, row = block["file"].to_numpy(), block["row"].to_numpy()
-        ids = np.empty(len(row), dtype=np.int64)
-        for number in np.unique(file):
-            if number != current:
-                before, current, seen = before + seen, number, 0
-            here = file == number
-            ids[here] = before + row[here]
-            seen = max(seen, int(row[here].max()) + 1)
-        yield block.append_column("id", pa.array(ids))

@@ -26,7 +26,7 @@ from ernie_ray.modeldir import (
     TokenLabelsSpec,
 )
 
-Format = Literal["jsonl", "parquet"]
+Format = Literal["jsonl", "parquet", "npy"]
 
 _PLACE = [("start", pa.int64()), ("end", pa.int64()), ("score", pa.float32())]
 _OWN_COLUMNS = ("id", "text", "text_pair", "is_truncated", "vector")
@@ -120,6 +120,8 @@ def open_writer(path: Path | None, kind: Format, schema: pa.Schema) -> Predictio
         return _JsonLines(sys.stdout.buffer, closes=False)
     if kind == "jsonl":
         return _JsonLines(path.open("wb"), closes=True)
+    if kind == "npy":
+        return _VectorArray(path, schema.field("vector").type.list_size)
     return _Parquet(path, schema)
 
 
@@ -167,6 +169,32 @@ class _Parquet(_Closing):
 
     def _close(self) -> None:
         self._writer.close()
+
+
+class _VectorArray(_Closing):
+    """Vectors alone, as numpy's file of one float32 array [rows, size] that can be mapped."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._stream = path.open("wb")
+        self._size = size
+        self._num_rows = 0
+        self._write_header()
+
+    def write(self, table: pa.Table) -> None:
+        flat = table["vector"].combine_chunks().flatten().to_numpy()
+        self._stream.write(flat.astype("<f4", copy=False).tobytes())
+        self._num_rows += table.num_rows
+
+    def _close(self) -> None:
+        self._stream.seek(0)
+        self._write_header()
+        self._stream.close()
+
+    def _write_header(self) -> None:
+        # numpy leaves room for the rows to grow, so the last header is as long as the first.
+        shape = (self._num_rows, self._size)
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._stream, header)
 
 
 def _json_values(column: pa.Array) -> Sequence[Any]:

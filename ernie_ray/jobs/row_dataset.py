@@ -39,7 +39,7 @@ def row_dataset(
         schema: What rows must hold.
         block_bytes: Text per block, about.
     """
-    return _sources(files, block_bytes, keeps_order=True).map_batches(
+    return _sources(files, block_bytes).map_batches(
         read_blocks,
         batch_size=1,
         batch_format="pyarrow",
@@ -53,10 +53,10 @@ def chunk_dataset(
 ) -> ray.data.Dataset:
     """Describe the reading of files in chunks of fixed rows, with columns ``CHUNK_COLUMNS``.
 
-    A chunk is one row of the data set, so that no step can split it or join it with another, and
-    chunks arrive in any order.
+    A chunk is one row of the data set, so that no step can split it or join it with another. They
+    arrive in input order, so that of several bad rows always the first is met.
     """
-    return _sources(files, _CHUNK_BLOCK_BYTES, keeps_order=False).map_batches(
+    return _sources(files, _CHUNK_BLOCK_BYTES).map_batches(
         read_chunks,
         batch_size=1,
         batch_format="pyarrow",
@@ -65,11 +65,11 @@ def chunk_dataset(
     )
 
 
-def _sources(files: Sequence[DataFile], block_bytes: int, *, keeps_order: bool) -> ray.data.Dataset:
+def _sources(files: Sequence[DataFile], block_bytes: int) -> ray.data.Dataset:
     """One row per file, under the settings that all readings share."""
     sources = [{"file": i} for i in range(len(files))]
     dataset = ray.data.from_items(sources, override_num_blocks=len(sources))
-    dataset.context.execution_options.preserve_order = keeps_order
+    dataset.context.execution_options.preserve_order = True
     dataset.context.target_max_block_size = block_bytes
     dataset.context.enable_progress_bars = False
     # Else Ray Data's own exception takes the place of ours, which is then only text in it.

@@ -26,11 +26,12 @@ from ernie_ray.errors import ConfigError
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.augment import AugmentRequest, augment
+from ernie_ray.jobs.chunk_run import Pool
 from ernie_ray.jobs.distill import distill
 from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.file_digests import digests_of_files
 from ernie_ray.jobs.label import label
-from ernie_ray.jobs.label_request import LabelRequest, Pool, Selection
+from ernie_ray.jobs.label_request import LabelRequest, Selection
 from ernie_ray.jobs.predict import RunOptions
 from ernie_ray.jobs.slim_report import (
     PLOT_SUFFIXES,

@@ -16,8 +16,9 @@ import pytest
 from ernie_ray.distillation.teacher import TeacherSettings
 from ernie_ray.errors import ConfigError, DataError
 from ernie_ray.inference.predictor import Predictor
+from ernie_ray.jobs.chunk_run import Pool
 from ernie_ray.jobs.label import label
-from ernie_ray.jobs.label_request import LabelRequest, Pool, Selection
+from ernie_ray.jobs.label_request import LabelRequest, Selection
 from ernie_ray.jobs.labelled_rows import MANIFEST, ROWS
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.text.row_files import find_files

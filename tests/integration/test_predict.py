@@ -10,7 +10,9 @@ from ernie_ray.cli.evaluate import command as evaluate_command
 from ernie_ray.cli.predict import command as predict_command
 from ernie_ray.errors import ConfigError, DataError, ModelDirError
 from ernie_ray.inference.predictor import Predictor
+from ernie_ray.jobs import predict as predict_job
 from ernie_ray.jobs.evaluate import measure
+from ernie_ray.jobs.parts import Parts
 from ernie_ray.jobs.predict import PredictRequest, RunOptions, predict
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.text.row_files import find_files
@@ -102,6 +104,42 @@ def test_parquet_holds_the_same_as_json_lines(tiny_model_dir, rows_dir, tmp_path
     np.testing.assert_allclose(
         np.stack(table["vector"].to_numpy()), [line["vector"] for line in lines], rtol=1e-6
     )
+
+
+def test_vectors_alone_are_one_array_that_can_be_mapped(tiny_model_dir, rows_dir, tmp_path):
+    request = request_for(tiny_model_dir, rows_dir, has_vectors=True)
+    path = run(request, tmp_path, "vectors.npy", kind="npy")
+    vectors = np.load(path, mmap_mode="r")
+    assert vectors.dtype == np.float32
+    lines = read_lines(run(request, tmp_path))
+    np.testing.assert_array_equal(vectors, np.float32([line["vector"] for line in lines]))
+
+
+def test_an_interrupted_run_goes_on_and_each_row_is_there_once(
+    tiny_model_dir, rows_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(predict_job, "ROWS_PER_CHUNK", 128)
+    request = request_for(tiny_model_dir, rows_dir)
+    whole = run(request, tmp_path, "whole.jsonl").read_bytes()
+    write = Parts.write
+    done: list[tuple[int, int]] = []
+
+    def write_until_killed(self, file, chunk, rows):
+        if len(done) == 5:
+            raise KeyboardInterrupt
+        write(self, file, chunk, rows)
+        done.append((file, chunk))
+
+    monkeypatch.setattr(Parts, "write", write_until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(request, tmp_path)
+    assert not (tmp_path / "out.jsonl").exists()
+    again: list[tuple[int, int]] = []
+    monkeypatch.setattr(Parts, "write", lambda *args: (again.append(args[1:3]), write(*args))[1])
+    assert run(request, tmp_path).read_bytes() == whole
+    assert not set(done) & set(again)
+    assert sorted(done + again) == [(file, chunk) for file in range(3) for chunk in range(4)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "whole.jsonl"]
 
 
 def test_a_model_without_a_head_gives_vectors_only(tiny_embedding_dir, rows_dir, tmp_path):
@@ -200,6 +238,20 @@ def test_the_command_writes_parquet_by_suffix_and_lists_what_it_skipped(tiny_mod
     assert table["text"].to_pylist() == ["a", "b"]
     assert "skipped 1 bad rows" in done.stderr
     assert "in.csv:3: 'review' is empty" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--output", "v.npy"], "add --vectors"),
+        (["--format", "npy", "--vectors"], "npy cannot be written to standard output"),
+        (["--format", "parquet"], "parquet cannot be written to standard output"),
+    ],
+)
+def test_the_command_refuses_a_format_that_cannot_be(tiny_model_dir, options, says):
+    done = CliRunner().invoke(predict_command, [str(tiny_model_dir), "rows.jsonl", *options])
+    assert done.exit_code == 2
+    assert says in done.stderr
 
 
 def test_in_a_submitted_job_a_relative_path_is_refused(tiny_model_dir, monkeypatch):

@@ -65,6 +65,16 @@ def to_our_names(bare: Arrays, layout: Layout, config: EncoderConfig) -> Weights
     return weights
 
 
+def from_our_names(weights: Weights, layout: Layout) -> dict[str, NDArray[np.float32]]:
+    """Give weights the names and shapes of a layout: the reverse of ``to_our_names``."""
+    renamed = {}
+    for name, array in weights.items():
+        is_matrix = array.ndim == 2 and not _NOT_A_MATRIX.match(name)
+        turned = array.T if layout.is_transposed and is_matrix else array
+        renamed[layout.theirs(name)] = np.ascontiguousarray(turned, dtype=np.float32)
+    return renamed
+
+
 def _modern_name(name: str) -> str:
     stem, _, kind = name.rpartition(".")
     if stem.endswith("LayerNorm") and kind in _OLD_NORM_NAMES:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ernie_ray.jobs.predict import cpus_per_actor
+from ernie_ray.jobs.chunk_run import cpus_per_actor
 
 CLUSTERS = st.lists(st.integers(0, 64), min_size=1, max_size=8)
 

@@ -41,7 +41,32 @@ def test_multi_label_metrics_equal_scikit_learn(seed, num_rows):
 
 def test_no_rows_give_zeros_and_no_warning():
     empty = np.zeros((0, 3), np.float32)
-    assert SINGLE.metrics(empty, np.zeros((0, 1), np.float32))["accuracy"] == 0.0
+    assert set(SINGLE.metrics(empty, np.zeros((0, 1), np.float32)).values()) == {0.0}
+    assert set(MULTI.metrics(empty, empty).values()) == {0.0}
+
+
+@pytest.mark.parametrize("guess", [0, 1, 2])
+@pytest.mark.parametrize("truth", [[0], [1, 1, 1], [0, 2, 2]])
+def test_answers_that_are_all_the_same_are_measured_as_scikit_learn_measures_them(truth, guess):
+    logits = np.eye(3, dtype=np.float32)[[guess] * len(truth)]
+    found = SINGLE.metrics(logits, np.array(truth, np.float32)[:, None])
+    assert found["accuracy"] == accuracy_score(truth, [guess] * len(truth))
+    for average in ("macro", "micro"):
+        expected = f1_score(
+            truth, [guess] * len(truth), average=average, labels=[0, 1, 2], zero_division=0
+        )
+        assert found[f"{average}_f1"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("given", [0.0, 1.0])
+@pytest.mark.parametrize("wanted", [0.0, 1.0])
+def test_no_label_and_every_label_are_measured_as_scikit_learn_measures_them(wanted, given):
+    labels, flags = np.full((4, 3), wanted, np.float32), np.full((4, 3), given, np.float32)
+    found = MULTI.metrics(flags - 0.5, labels)
+    assert found["accuracy"] == accuracy_score(labels, flags)
+    for average in ("macro", "micro"):
+        expected = f1_score(labels, flags, average=average, zero_division=0)
+        assert found[f"{average}_f1"] == pytest.approx(expected)
 
 
 def test_decoding_gives_the_best_label_with_probabilities_that_sum_to_one():

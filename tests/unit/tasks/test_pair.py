@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import average_precision_score, f1_score, ndcg_score
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    mean_squared_error,
+    ndcg_score,
+)
 
 from ernie_ray.modeldir import ClassificationSpec, PairSpec
 from ernie_ray.tasks import family_of
@@ -47,6 +52,20 @@ def test_regression_is_measured_on_the_labels_own_scale():
     assert found["spearman"] == pytest.approx(1.0)
     assert [r["score"] for r in REGRESSION.decode(logits)] == [0.0, 2.5, 5.0]
     assert REGRESSION.metrics([], [])["pearson"] == 0.0
+
+
+@given(SEEDS, st.integers(1, 30))
+@settings(max_examples=50, deadline=None)
+def test_regression_metrics_equal_scikit_learns_and_scipys(seed, size):
+    rng = np.random.default_rng(seed)
+    logits = rng.random((size, 1)).astype(np.float32)
+    labels = np.stack([REGRESSION.label_of(str(x)) for x in rng.integers(0, 6, size)])
+    scores = [result["score"] for result in REGRESSION.decode(logits)]
+    truth = 5.0 * labels[:, 0]
+    found = REGRESSION.metrics(logits, labels)
+    assert found["mean_squared_error"] == pytest.approx(mean_squared_error(truth, scores), abs=1e-5)
+    assert found["pearson"] == pytest.approx(reference(stats.pearsonr, scores, truth), abs=1e-5)
+    assert found["spearman"] == pytest.approx(reference(stats.spearmanr, scores, truth), abs=1e-5)
 
 
 @given(SEEDS, st.integers(2, 15), st.integers(1, 12))

@@ -21,7 +21,8 @@ from ernie_ray.modeldir import (
     seal_model_dir,
 )
 from ernie_ray.models.pretrained import from_pretrained, keep_layers
-from ernie_ray.models.pretrained.layouts import weight_shapes
+from ernie_ray.models.pretrained.layouts import HUGGING_FACE, weight_shapes
+from ernie_ray.models.pretrained.renaming import from_our_names
 from tests.unit.models.pretrained.layout_folders import write_paddle_ernie, write_paddle_nlp
 
 
@@ -48,6 +49,15 @@ def test_weights_have_exactly_the_names_and_shapes_of_the_configuration(encoders
     shapes = {name: array.shape for name, array in pretrained.weights.items()}
     assert shapes == weight_shapes(pretrained.config)
     assert {array.dtype for array in pretrained.weights.values()} == {np.dtype(np.float32)}
+
+
+def test_weights_written_in_hugging_faces_layout_are_those_that_were_read(encoders: Path) -> None:
+    folder = encoders / "bert_gelu"
+    published = safetensors.numpy.load_file(folder / "model.safetensors")
+    written = from_our_names(from_pretrained(str(folder)).weights, HUGGING_FACE)
+    assert written
+    for name, array in written.items():
+        np.testing.assert_array_equal(array, published[name], err_msg=name)
 
 
 def test_every_wrong_weight_is_listed_in_one_error(ernie: Path) -> None:

@@ -1,0 +1,183 @@
+"""Put rows through a model in chunks, each kept as soon as it is done: the core of long jobs.
+
+In this process, or by a pool of Ray Data actors that have the model loaded once each. A run that
+was killed anywhere goes on behind what it had. Knows rows and chunks, not what is made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from ernie_ray.errors import DataError, ErnieRayError
+from ernie_ray.jobs.file_digests import expected_rows
+from ernie_ray.jobs.parts import Parts
+from ernie_ray.jobs.row_blocks import BadRowFilter
+from ernie_ray.jobs.row_chunks import END_OF_FILE, Chunking, chunk_entry, read_chunks, unpack
+from ernie_ray.text.row_files import DataFile
+from ernie_ray.text.rows import OnBad, RowSchema
+
+RowWork = Callable[[pa.Table], pa.Table]
+"""Takes a chunk with ``ROW_COLUMNS``; gives as many rows, with ``file``, ``row``, ``problem``,
+``is_fatal`` and what it made of the good ones."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Machines for the model.
+
+    Attributes:
+        num_actors: Copies of the model on Ray, which must be initialised; 0: one, here.
+        cpus_per_actor: CPUs and threads of each; 0: an equal share of the cluster's.
+        gpus_per_actor: GPUs of each; a fraction shares one.
+    """
+
+    num_actors: int = 1
+    cpus_per_actor: float = 0.0
+    gpus_per_actor: float = 0.0
+
+
+@dataclass(frozen=True)
+class ChunkRun:
+    """What to put through which model.
+
+    Attributes:
+        desc: Word before the bar.
+        files: The rows, read in this order.
+        schema: What they must hold.
+        on_bad: Stop at a bad row, or keep it out.
+        rows_per_chunk: Rows that are kept together, and lost together when the run is killed.
+        load: Loads the model with a number of threads (None: its own choice). Crosses process
+            borders.
+    """
+
+    desc: str
+    files: tuple[DataFile, ...]
+    schema: RowSchema
+    on_bad: OnBad
+    rows_per_chunk: int
+    load: Callable[[int | None], RowWork]
+
+
+def run_chunks(run: ChunkRun, parts: Parts, pool: Pool, *, show_progress: bool) -> dict[int, int]:
+    """Do the chunks that are missing in ``parts``.
+
+    Returns:
+        The rows of each file, bad ones too; every chunk of them is in ``parts``.
+
+    Raises:
+        DataError: A file or row cannot be used.
+        ErnieRayError: As ``run.load`` or what it loads raised it.
+    """
+    chunking = Chunking(run.rows_per_chunk, frozenset(parts.num_rows))
+    entries = (
+        _entries_on_ray(run, chunking, pool) if pool.num_actors else _entries_here(run, chunking)
+    )
+    lengths: dict[int, int] = {}
+    bad_rows = BadRowFilter(run.on_bad)
+    with (
+        closing(entries),
+        tqdm(
+            desc=run.desc,
+            unit=" rows",
+            total=expected_rows(run.files) if show_progress else None,
+            initial=sum(parts.num_rows.values()),
+            disable=not show_progress,
+        ) as bar,
+    ):
+        for entry in entries:
+            for file, chunk, num_rows, packed in zip(
+                *(column.to_pylist() for column in entry.columns), strict=True
+            ):
+                rows = unpack(packed)
+                try:
+                    bad_rows.good(rows)
+                except DataError:
+                    if chunk != END_OF_FILE:  # the input must change, and nothing would fit it
+                        parts.remove()
+                    raise
+                if chunk == END_OF_FILE:
+                    lengths[file] = num_rows
+                    continue
+                parts.write(file, chunk, rows)
+                bar.update(num_rows)
+    parts.check_whole(lengths, run.rows_per_chunk)
+    return lengths
+
+
+class _Actor:
+    """Puts the chunks of tables with ``CHUNK_COLUMNS`` through a model that is loaded once."""
+
+    def __init__(self, load: Callable[[int | None], RowWork], num_threads: int | None) -> None:
+        # Of an error raised here Ray Data would pass on a traceback as text; raised by the first
+        # call it arrives as it is.
+        self._loaded: RowWork | ErnieRayError
+        try:
+            self._loaded = load(num_threads)
+        except ErnieRayError as error:
+            self._loaded = error
+
+    def __call__(self, entries: pa.Table) -> pa.Table:
+        if isinstance(self._loaded, ErnieRayError):
+            raise self._loaded
+        columns = (column.to_pylist() for column in entries.columns)
+        return pa.concat_tables(
+            [
+                chunk_entry(file, chunk, num_rows, self._loaded(unpack(packed)))
+                for file, chunk, num_rows, packed in zip(*columns, strict=True)
+            ]
+        )
+
+
+def _entries_here(run: ChunkRun, chunking: Chunking) -> Generator[pa.Table, None, None]:
+    work = _Actor(run.load, None)
+    sources = pa.table({"file": list(range(len(run.files)))})
+    for entry in read_chunks(sources, run.files, run.schema, chunking):
+        yield work(entry)
+
+
+def _entries_on_ray(
+    run: ChunkRun, chunking: Chunking, pool: Pool
+) -> Generator[pa.Table, None, None]:
+    # Imported here, because a run in this process needs no Ray.
+    import ray.data
+
+    from ernie_ray.jobs.row_dataset import READ_CPUS, blocks_in_order, chunk_dataset
+
+    num_cpus = pool.cpus_per_actor
+    if not num_cpus:
+        nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+        num_cpus = 1.0 if pool.gpus_per_actor else cpus_per_actor(
+            nodes, pool.num_actors, READ_CPUS
+        )  # fmt: skip
+    dataset = chunk_dataset(run.files, run.schema, chunking).map_batches(
+        _Actor,
+        fn_constructor_kwargs={"load": run.load, "num_threads": max(1, round(num_cpus))},
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=pool.num_actors),
+        num_cpus=num_cpus,
+        num_gpus=pool.gpus_per_actor or None,
+    )
+    yield from blocks_in_order(dataset)
+
+
+def cpus_per_actor(cpus_of_nodes: Sequence[float], num_actors: int, reading: float) -> float:
+    """Find the largest equal share of a cluster's CPUs, to two digits.
+
+    Args:
+        cpus_of_nodes: CPUs of each node.
+        num_actors: Actors that shall run at the same time, each on one node.
+        reading: CPUs that stay free on every node for the tasks that read rows.
+
+    Returns:
+        CPUs per actor; 0 if so many actors leave none to count.
+    """
+    nodes = [int(100 * max(cpus - reading, 0)) for cpus in cpus_of_nodes]
+    shares = {node // k for node in nodes for k in range(1, num_actors + 1)} - {0}
+    fitting = (s for s in sorted(shares, reverse=True) if sum(n // s for n in nodes) >= num_actors)
+    return next(fitting, 0) / 100
