@@ -100,13 +100,14 @@ def _used_ids(tokenizer: tokenizers.Tokenizer, texts: Iterable[str]) -> set[int]
     unlimited.no_truncation()
     unlimited.no_padding()
     used: set[int] = set()
-    for chunk in _chunks(texts):
+    for chunk in text_chunks(texts):
         for encoding in unlimited.encode_batch_fast(chunk):
             used.update(encoding.ids)
     return used
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+def text_chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Split a stream of texts into lists for one call of the tokenizer each."""
     stream = iter(texts)
     while chunk := list(islice(stream, _TEXTS_PER_CALL)):
         yield chunk
