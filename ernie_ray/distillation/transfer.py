@@ -62,7 +62,7 @@ class FrozenTeacher:
 
     def ask(self, texts: Sequence[Text]) -> tuple[NDArray[np.float32], list[TokenPlaces]]:
         """Run texts; gives logits [rows, outputs], without a head [rows, 0], and the places."""
-        places = self._tokenizer.encode(texts)
+        places = self._tokenizer.place(texts)
         rows = [TokenIds(row.input_ids, row.token_type_ids) for row in places]
         batch = pad_batch(rows, pad_token_id=self.manifest.input.pad_token_id)
         with paddle.no_grad():
@@ -146,7 +146,7 @@ class TransferObjective:
         if self._teacher is None or self._inside is None:
             return loss
         self._inside.refuse_lost_gradients()
-        aligned = align_batch(self._tokenizer.encode(cache.texts(indices)), places)
+        aligned = align_batch(self._tokenizer.place(cache.texts(indices)), places)
         ours, theirs, mask = map(paddle.to_tensor, (aligned.ours, aligned.theirs, aligned.mask))
         states = self._states
         if states.relation_weight:

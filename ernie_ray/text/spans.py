@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tokenizers
 from numpy.typing import NDArray
 
 from ernie_ray.text.features import NO_PLACE
-from ernie_ray.text.tokenizer import Text
+from ernie_ray.text.tokenizer import Text, TextTokenizer
 from ernie_ray.text.windows import visible_part
 
 OUTSIDE = -1
@@ -46,33 +45,13 @@ class TokenPlaces:
         return len(self.input_ids)
 
 
-class PlacingTokenizer:
-    """Cuts like ``TextTokenizer`` and tells where each token stands."""
+class PlacingTokenizer(TextTokenizer):
+    """Cuts like any ``TextTokenizer`` and tells where each token stands; a prefix has no place."""
 
-    def __init__(
-        self, tokenizer: tokenizers.Tokenizer, *, max_tokens: int, text_prefix: str = ""
-    ) -> None:
-        """Wrap a tokenizer.
-
-        Args:
-            tokenizer: Adds the special tokens itself; its own padding and limit are replaced.
-            max_tokens: Longest row in tokens, special tokens included.
-            text_prefix: Put before every text; its tokens have no place.
-        """
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(max_tokens, strategy="longest_first")
-        self._tokenizer = tokenizer
-        self._prefix = text_prefix
-
-    def encode(self, texts: Sequence[Text]) -> list[TokenPlaces]:
+    def place(self, texts: Sequence[Text]) -> list[TokenPlaces]:
         """Cut texts or (text, text_pair) tuples; one row each."""
         pairs = [(text, None) if isinstance(text, str) else text for text in texts]
-        inputs = [
-            self._prefix + first
-            if second is None
-            else (self._prefix + first, self._prefix + second)
-            for first, second in pairs
-        ]
+        inputs = [self._with_prefix(text) for text in texts]
         rows = []
         for (first, second), encoding in zip(
             pairs, self._tokenizer.encode_batch(inputs), strict=True
@@ -85,7 +64,7 @@ class PlacingTokenizer:
     def _places(
         self, placed: list[tuple[tuple[int, int], int | None]], text: str, sequence: int
     ) -> list[tuple[int, int]]:
-        shift = len(self._prefix)
+        shift = len(self._text_prefix)
         return [
             visible_part(text, start - shift, end - shift) if owner == sequence else NO_PLACE
             for (start, end), owner in placed

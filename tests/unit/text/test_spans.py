@@ -102,8 +102,8 @@ def placing(tokenizer, **options):
 
 def test_two_tokenizers_meet_at_the_edges_that_both_have(subwords):
     text = "房间很干净，服务 good"
-    ours = placing(subwords).encode([text])[0]
-    theirs = placing(tiny_encoder().tokenizer).encode([text])[0]
+    ours = placing(subwords).place([text])[0]
+    theirs = placing(tiny_encoder().tokenizer).place([text])[0]
     assert len(ours) < len(theirs)
     first, second, num_units = align(ours, theirs)
     shown = [
@@ -119,8 +119,8 @@ def test_two_tokenizers_meet_at_the_edges_that_both_have(subwords):
 
 def test_a_prefix_and_the_other_text_of_a_pair_do_not_mix(subwords):
     pair = ("书店", "服务很好")
-    ours = placing(subwords).encode([pair])[0]
-    theirs = placing(tiny_encoder().tokenizer, text_prefix="abc: ").encode([pair])[0]
+    ours = placing(subwords).place([pair])[0]
+    theirs = placing(tiny_encoder().tokenizer, text_prefix="abc: ").place([pair])[0]
     first, second, num_units = align(ours, theirs)
     for row, units in ((ours, first), (theirs, second)):
         of_text = [
@@ -134,14 +134,14 @@ def test_a_prefix_and_the_other_text_of_a_pair_do_not_mix(subwords):
 def test_places_come_with_the_ids_of_training_and_serving(subwords):
     texts = [*TEXTS[:4], ("好", "书店很好 good")]
     expected = TextTokenizer(subwords, max_tokens=9).encode(texts)
-    found = placing(subwords, max_tokens=9).encode(texts)
+    found = placing(subwords, max_tokens=9).place(texts)
     assert [row.input_ids for row in found] == [row.input_ids for row in expected]
     assert [row.token_type_ids for row in found] == [row.token_type_ids for row in expected]
 
 
 def test_a_batch_is_padded_like_its_tokens(subwords):
-    ours = placing(subwords).encode(TEXTS[:3])
-    theirs = placing(tiny_encoder().tokenizer, max_tokens=8).encode(TEXTS[:3])
+    ours = placing(subwords).place(TEXTS[:3])
+    theirs = placing(tiny_encoder().tokenizer, max_tokens=8).place(TEXTS[:3])
     batch = align_batch(ours, theirs)
     assert batch.ours.shape[2] == max(map(len, ours))
     assert batch.theirs.shape[2] == max(map(len, theirs))
