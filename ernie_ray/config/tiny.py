@@ -102,7 +102,11 @@ class VocabularySection(Section):
         description="With kind=given: folder of a tokenizer.json, or of a SentencePiece *.model "
         "with its vocab.txt, as ERNIE Tiny's.",
     )
-    max_pieces: int = Field(30_000, gt=10, description="Most pieces that are trained.")
+    max_pieces: int = Field(
+        30_000,
+        gt=10,
+        description="Most pieces that are trained; single characters of the teacher's come on top.",
+    )
     max_texts: int = Field(
         20_000, gt=0, description="Most texts that pieces are trained on, evenly spread."
     )

@@ -46,6 +46,7 @@ from ernie_ray.text.row_files import find_files
 from ernie_ray.text.rows import RowSchema, read_rows
 from ernie_ray.text.subword_tokenizer import Lengths, measure_lengths, train_subword_tokenizer
 from ernie_ray.text.tokenizer_build import WordCut, load_tokenizer, tokenizer_from_folder
+from ernie_ray.text.vocabulary import single_characters
 
 LENGTHS = "lengths.json"
 
@@ -302,7 +303,10 @@ class _Chain:
         texts = list(self._texts())
         every = -(-len(texts) // settings.max_texts)
         return teacher, train_subword_tokenizer(
-            texts[::every], settings.max_pieces, lowercase=settings.lowercase
+            texts[::every],
+            settings.max_pieces,
+            lowercase=settings.lowercase,
+            characters=single_characters(teacher.tokenizer),
         )
 
     def _texts(self) -> Iterator[str]:

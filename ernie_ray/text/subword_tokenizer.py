@@ -25,7 +25,7 @@ _CHARACTER = re.compile(r"[a-zA-Z0-9]+|\S")
 
 
 def train_subword_tokenizer(
-    texts: Iterable[str], max_pieces: int, *, lowercase: bool
+    texts: Iterable[str], max_pieces: int, *, lowercase: bool, characters: Iterable[str] = ()
 ) -> tokenizers.Tokenizer:
     """Train Unigram pieces on a corpus and build the tokenizer of an encoder.
 
@@ -35,8 +35,9 @@ def train_subword_tokenizer(
 
     Args:
         texts: The corpus, without any prefix.
-        max_pieces: Most pieces, special ones included.
+        max_pieces: Most pieces that are trained, special ones included.
         lowercase: Fold case.
+        characters: Known besides, so that text unlike the corpus is cut small and not to unknown.
 
     Raises:
         DataError: There is no text.
@@ -50,6 +51,8 @@ def train_subword_tokenizer(
     found, scores = train_pieces(texts, room, cut, normalizer)
     pieces = [(piece, 0.0) for piece in XLM_SPECIALS]
     pieces += [pair for pair in zip(found, scores, strict=True) if pair[0] not in XLM_SPECIALS]
+    rest = sorted(set(map(normalizer.normalize_str, characters)) - {piece for piece, _ in pieces})
+    pieces += [(character, min(scores)) for character in rest if len(character) == 1]
     unknown = XLM_SPECIALS.index("<unk>")
     tokenizer = tokenizers.Tokenizer(Unigram(pieces, unk_id=unknown, byte_fallback=False))
     tokenizer.normalizer = normalizer

@@ -64,6 +64,12 @@ def read_vocab(path: Path) -> list[str]:
     return [p if last_line[p] == i else f"{p} {i}" for i, p in enumerate(pieces)]
 
 
+def single_characters(tokenizer: tokenizers.Tokenizer) -> set[str]:
+    """List the characters that are pieces by themselves, marked as a word's start or not."""
+    bodies = (piece.removeprefix(METASPACE) for piece in tokenizer.get_vocab())
+    return {body for body in bodies if len(body) == 1}
+
+
 def trim_tokenizer(tokenizer: tokenizers.Tokenizer, texts: Iterable[str]) -> TrimmedTokenizer:
     """Keep the pieces that ``texts`` use, and all that is needed to cut any other text.
 

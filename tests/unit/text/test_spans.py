@@ -162,3 +162,13 @@ def test_spaces_beside_chinese_cost_nothing_and_words_keep_theirs(subwords):
     assert subwords.encode("服务 很 好").ids == subwords.encode("服务很好").ids
     assert measure_lengths(subwords, ["good bad 好"]).num_characters == 3
     assert subwords.encode("good bad").ids != subwords.encode("goodbad").ids
+
+
+def test_characters_that_the_corpus_lacks_are_known_where_they_are_given():
+    known = train_subword_tokenizer(TEXTS, 60, lowercase=True, characters="鑫Éa，")
+    unknown = known.token_to_id("<unk>")
+    assert unknown not in known.encode("鑫É").ids
+    assert unknown in known.encode("龘").ids
+    assert known.encode(TEXTS[0]).ids == train_subword_tokenizer(
+        TEXTS, 60, lowercase=True
+    ).encode(TEXTS[0]).ids  # fmt: skip
