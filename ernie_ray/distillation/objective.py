@@ -91,6 +91,8 @@ def _losses_of(task: TaskSpec, settings: DistillationSection) -> tuple[RowLoss, 
     if isinstance(task, PairSpec) and task.objective == "regression":
         # The output is a number, not the logit of a chance: nothing to soften.
         return logit_mse, logit_mse
+    hard: RowLoss
+    soft: Callable[..., paddle.Tensor]
     if isinstance(task, PairSpec) or (isinstance(task, ClassificationSpec) and task.multi_label):
         hard, soft = hard_binary_cross_entropy, soft_binary_cross_entropy
     elif isinstance(task, ClassificationSpec):

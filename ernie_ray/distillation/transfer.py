@@ -27,7 +27,7 @@ from ernie_ray.models.start import StartSpec
 from ernie_ray.models.text_network import TRAINING_ONLY, TextNetwork
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.text.features import TokenIds, pad_batch
-from ernie_ray.text.spans import PlacingTokenizer, TokenPlaces, align_batch
+from ernie_ray.text.spans import AlignedBatch, PlacingTokenizer, TokenPlaces, align_batch
 from ernie_ray.text.tokenizer import Text
 from ernie_ray.text.tokenizer_build import load_tokenizer
 
@@ -136,32 +136,36 @@ class TransferObjective:
         epoch: int,
     ) -> paddle.Tensor:
         """Sum the loss over rows; see ``Objective``. Without a head there are no logits."""
+        places: list[TokenPlaces] = []
         if self._teacher is None:
-            answers, places = cache.teacher_logits(indices), []
+            answers = cache.teacher_logits(indices)
         else:
             answers, places = self._teacher.ask(cache.texts(indices))
         loss = paddle.zeros([])
         if self._logits is not None and logits is not None:
             loss = loss + self._logits.against(logits, answers, cache, indices, epoch)
-        if self._teacher is None or self._inside is None:
-            return loss
-        self._inside.refuse_lost_gradients()
-        aligned = align_batch(self._tokenizer.place(cache.texts(indices)), places)
-        ours, theirs, mask = map(paddle.to_tensor, (aligned.ours, aligned.theirs, aligned.mask))
-        states = self._states
+        if self._teacher is not None and self._inside is not None:
+            aligned = align_batch(self._tokenizer.place(cache.texts(indices)), places)
+            loss = loss + self._inside_loss(self._inside, self._teacher.inside, aligned)
+        return loss
+
+    def _inside_loss(self, ours: Inside, theirs: Inside, aligned: AlignedBatch) -> paddle.Tensor:
+        """Weighted losses of relations and hidden states, summed over rows."""
+        ours.refuse_lost_gradients()
+        our_units, their_units, mask = map(
+            paddle.to_tensor, (aligned.ours, aligned.theirs, aligned.mask)
+        )
+        states, loss = self._states, paddle.zeros([])
         if states.relation_weight:
-            for mine, other in zip(self._inside.related, self._teacher.inside.related, strict=True):
-                each = relation_divergence(
-                    paddle.matmul(ours, mine), paddle.matmul(theirs, other), mask,
-                    states.relation_heads,
-                )  # fmt: skip
+            for mine, other in zip(ours.related, theirs.related, strict=True):
+                mine, other = paddle.matmul(our_units, mine), paddle.matmul(their_units, other)
+                each = relation_divergence(mine, other, mask, states.relation_heads)
                 loss = loss + paddle.sum(each) * (states.relation_weight / len(RELATED))
         if states.hidden_weight:
-            pairs = zip(self._inside.states, self._teacher.inside.states, strict=True)
+            pairs = zip(ours.states, theirs.states, strict=True)
             for project, (mine, other) in zip(self._projections, pairs, strict=True):
-                each = state_error(
-                    project(paddle.matmul(ours, mine)), paddle.matmul(theirs, other), mask
-                )
+                mine, other = paddle.matmul(our_units, mine), paddle.matmul(their_units, other)
+                each = state_error(project(mine), other, mask)
                 loss = loss + paddle.sum(each) * (states.hidden_weight / len(self._projections))
         return loss
 

@@ -283,6 +283,11 @@ class _Chain:
         manifest = self._teacher if teacher == self._recipe.teacher.model else self._general_teacher
         network = manifest.network
         assert isinstance(network, EncoderConfig)  # checked when it was read
+        if states.relation_layer > network.num_layers:
+            raise ConfigError(
+                f"relation_layer={states.relation_layer}, but the teacher has {network.num_layers} "
+                "layers; 0 takes its last"
+            )
         return Lesson(
             teacher=str(self._storage.resolve(teacher)) if teacher else "",
             teacher_layers=layer_map(self._recipe.student, network.num_layers),

@@ -12,7 +12,7 @@ from ernie_ray.text.spans import (
     pooling_matrix,
     shared_units,
 )
-from ernie_ray.text.subword_tokenizer import measure_lengths, train_subword_tokenizer
+from ernie_ray.text.subword_tokenizer import train_subword_tokenizer
 from ernie_ray.text.tokenizer import TextTokenizer
 from tests.tiny_models import tiny_encoder, word_texts
 
@@ -147,28 +147,3 @@ def test_a_batch_is_padded_like_its_tokens(subwords):
     assert batch.theirs.shape[2] == max(map(len, theirs))
     for matrix in (batch.ours, batch.theirs):
         np.testing.assert_allclose(matrix.sum(axis=2), batch.mask, atol=1e-6)
-
-
-def test_trained_pieces_are_short_and_never_cross_punctuation(subwords):
-    lengths = measure_lengths(subwords, TEXTS)
-    assert lengths.num_texts == len(TEXTS)
-    assert 0.2 < lengths.saved < 1
-    assert subwords.encode("房间很干净，服务").tokens[-2] == "服务"
-    pieces = [piece for piece in subwords.get_vocab() if len(piece) > 1]
-    assert not any(mark in piece for piece in pieces for mark in ",，")
-
-
-def test_spaces_beside_chinese_cost_nothing_and_words_keep_theirs(subwords):
-    assert subwords.encode("服务 很 好").ids == subwords.encode("服务很好").ids
-    assert measure_lengths(subwords, ["good bad 好"]).num_characters == 3
-    assert subwords.encode("good bad").ids != subwords.encode("goodbad").ids
-
-
-def test_characters_that_the_corpus_lacks_are_known_where_they_are_given():
-    known = train_subword_tokenizer(TEXTS, 60, lowercase=True, characters="鑫Éa，")
-    unknown = known.token_to_id("<unk>")
-    assert unknown not in known.encode("鑫É").ids
-    assert unknown in known.encode("龘").ids
-    assert known.encode(TEXTS[0]).ids == train_subword_tokenizer(
-        TEXTS, 60, lowercase=True
-    ).encode(TEXTS[0]).ids  # fmt: skip
