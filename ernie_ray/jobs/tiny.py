@@ -6,10 +6,7 @@ whole or not at all, so the same command again repeats only what a change concer
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-
-import tokenizers
+from dataclasses import dataclass, field, replace
 
 from ernie_ray.config import (
     DataSection,
@@ -24,31 +21,27 @@ from ernie_ray.config import (
     TinyRecipe,
 )
 from ernie_ray.distillation.teacher import TeacherSettings
-from ernie_ray.distillation.tiny_start import layer_map, tiny_start
+from ernie_ray.distillation.tiny_start import layer_map
 from ernie_ray.errors import ConfigError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.comparison import DISTILLED, PLAIN, TEACHER, Comparison, Contest, publish
-from ernie_ray.jobs.export import export_pretrained
+from ernie_ray.jobs.export_start import export_start, given_tokenizer
 from ernie_ray.jobs.file_digests import digest_of, digests_of_files
 from ernie_ray.jobs.finetune import finetune, run_recipe
 from ernie_ray.jobs.joined_rows import all_texts, write_task_rows, write_texts
 from ernie_ray.jobs.label import label
-from ernie_ray.jobs.label_request import LabelRequest, Pool
+from ernie_ray.jobs.label_request import LabelRequest, Pool, Selection
 from ernie_ray.jobs.prepare_lesson import prepare_lesson
 from ernie_ray.jobs.slim_report import SlimReport
 from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.modeldir import ClassificationSpec, EncoderConfig, Manifest, PairSpec, TaskSpec
 from ernie_ray.modeldir.folder import TOKENIZER, read_manifest
-from ernie_ray.models.pretrained import PretrainedEncoder, from_pretrained, trim_vocabulary
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.from_recipe import loose_schema
 from ernie_ray.text.row_files import find_files
 from ernie_ray.text.rows import RowSchema, read_rows
-from ernie_ray.text.subword_tokenizer import Lengths, measure_lengths, train_subword_tokenizer
-from ernie_ray.text.tokenizer_build import WordCut, load_tokenizer, tokenizer_from_folder
-from ernie_ray.text.vocabulary import single_characters
-
-LENGTHS = "lengths.json"
+from ernie_ray.text.subword_tokenizer import Lengths, measure_lengths
+from ernie_ray.text.tokenizer_build import load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -137,24 +130,19 @@ class _Chain:
     def start(self) -> str:
         """Give the model directory of the student as it starts."""
         recipe, storage = self._recipe, self._storage
-        vocabulary = recipe.vocabulary
-        given = vocabulary.kind == "given"
-        contents = None if given else self._digests(recipe.data.train, *recipe.data.unlabelled)
-        folder = storage.fetch(vocabulary.folder) if given else None
-        known = None if folder is None else tokenizer_from_folder(folder, WordCut.BERT)
+        known = given_tokenizer(recipe.vocabulary, storage)
+        contents = [known.to_str()] if known else self._digests(*self._texts_files)
         key = digest_of(
-            self._general_teacher.fingerprint, recipe.student, vocabulary, recipe.data, contents,
-            None if known is None else known.to_str(),
-        )  # fmt: skip
+            self._general_teacher.fingerprint,
+            recipe.student,
+            recipe.vocabulary,
+            recipe.data,
+            contents,
+        )
         name = f"{self._run}/start-{key}"
         if not storage.exists(name):
-            teacher = from_pretrained(str(storage.fetch(self._general_name)))
-            teacher, tokenizer = self._cut(teacher, known)
-            student = tiny_start(teacher, tokenizer, recipe.student)
-            title = recipe.student.name or "tiny"
-            export_pretrained(
-                student, name, title, max_tokens=recipe.student.max_tokens, storage=storage
-            )
+            texts = all_texts(recipe.data, self.schema, storage)
+            export_start(recipe, self._general_name, texts, name, storage=storage)
         return name
 
     def measure_lengths(self, start: str) -> Lengths:
@@ -171,7 +159,7 @@ class _Chain:
         if recipe.general_training is None:
             return start
         data = recipe.data
-        key = digest_of(self._digests(data.train, *data.unlabelled), data)
+        key = digest_of(self._digests(*self._texts_files), data)
         name = f"{self._run}/texts-{key}.parquet"
         if not self._storage.exists(name):
             write_texts(data, self.schema, name, self._storage)
@@ -264,16 +252,15 @@ class _Chain:
         teacher = TeacherSettings(
             recipe.teacher.engine, recipe.teacher.precision, settings.batch_tokens
         )
-        schema = RowSchema(
-            self.schema.text, self.schema.text_pair, self.schema.label, is_label_optional=True
-        )
         request = LabelRequest(
             teacher=self._storage.resolve(recipe.teacher.model),
             files=find_files(self._storage.resolve(rows)),
-            schema=schema,
+            schema=replace(self.schema, is_label_optional=True),
             settings=teacher,
+            selection=Selection(settings.min_confidence, settings.balance, recipe.student.seed),
         )
-        key = digest_of(rows, self._teacher.fingerprint, settings, recipe.teacher)
+        deciding = settings.model_dump(include={"batch_tokens", "min_confidence", "balance"})
+        key = digest_of(rows, self._teacher.fingerprint, teacher, deciding, recipe.student.seed)
         name = f"{self._run}/labelled-{key}"
         pool = Pool(settings.num_actors, settings.cpus_per_actor, settings.gpus_per_actor)
         label(request, name, storage=self._storage, pool=pool, show_progress=self._show_progress)
@@ -295,27 +282,9 @@ class _Chain:
             logits=None,
         )
 
-    def _cut(
-        self, teacher: PretrainedEncoder, known: tokenizers.Tokenizer | None
-    ) -> tuple[PretrainedEncoder, tokenizers.Tokenizer]:
-        """The student's tokenizer, and the teacher with only the pieces that are needed."""
-        settings = self._recipe.vocabulary
-        if known is not None:
-            return teacher, known
-        if settings.kind == "teacher":
-            trimmed = trim_vocabulary(teacher, self._texts())
-            return trimmed, trimmed.tokenizer
-        texts = list(self._texts())
-        every = -(-len(texts) // settings.max_texts)
-        return teacher, train_subword_tokenizer(
-            texts[::every],
-            settings.max_pieces,
-            lowercase=settings.lowercase,
-            characters=single_characters(teacher.tokenizer),
-        )
-
-    def _texts(self) -> Iterator[str]:
-        return all_texts(self._recipe.data, self.schema, self._storage)
+    @property
+    def _texts_files(self) -> tuple[str, ...]:
+        return (self._recipe.data.train, *self._recipe.data.unlabelled)
 
     def _digests(self, *names: str) -> list[list[str]]:
         return [digests_of_files(find_files(self._storage.resolve(name))) for name in names]
