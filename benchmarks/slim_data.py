@@ -57,6 +57,15 @@ AFQMC = TaskRows(
     text="text_a",
     text_pair="text_b",
 )
+STSB = TaskRows(
+    "STS-B-zh",
+    "pair/stsb_zh/train.jsonl.gz",
+    "pair/stsb_zh/dev.jsonl.gz",
+    "pair/stsb_zh/test.jsonl.gz",
+    "unlabelled/zh_titles_queries",
+    text="text_a",
+    text_pair="text_b",
+)
 
 
 def require_data() -> None:
@@ -102,7 +111,10 @@ def write_unlabelled(rows: TaskRows, target: Path, max_rows: int) -> int:
         How many near texts were left out.
     """
     near = NearTexts(
-        text for split in (rows.dev, rows.test) for text in read_texts(split, rows.text)
+        text
+        for split in (rows.dev, rows.test)
+        for column in filter(None, (rows.text, rows.text_pair))
+        for text in read_texts(split, column)
     )
     texts = list(dict.fromkeys(read_texts(rows.unlabelled)))
     kept = [text for text in texts if text not in near]

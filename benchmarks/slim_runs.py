@@ -58,12 +58,14 @@ class Workshop:
         """The teacher's model directory."""
         return self.folder / "teacher" / runs.MODEL
 
-    def train_teacher(self, overrides: tuple[str, ...] = ()) -> Score:
+    def train_teacher(
+        self, overrides: tuple[str, ...] = (), *, recipe_name: str = "classify"
+    ) -> Score:
         """Fine-tune multilingual-e5-small; gives its score."""
         recipe = load_recipe(
-            "classify",
+            recipe_name,
             (
-                *self._data_settings(self.rows.train),
+                *self.data_settings(self.rows.train),
                 "training.learning_rate=1e-4",
                 "training.head_learning_rate=5e-3",
                 "training.num_epochs=2",
@@ -107,7 +109,7 @@ class Workshop:
         task = read_manifest(self.teacher).task
         assert isinstance(task, ClassificationSpec)
         settings = (
-            *self._data_settings(rows),
+            *self.data_settings(rows),
             f"task.labels={json.dumps(task.labels, ensure_ascii=False)}",
             f"data.teacher_logits_column={'teacher_logits' if has_teacher else ''}",
             *overrides,
@@ -128,7 +130,8 @@ class Workshop:
             saved.write_text(json.dumps(values), encoding="utf-8")
         return Score(**json.loads(saved.read_text(encoding="utf-8")))
 
-    def _data_settings(self, rows: str) -> tuple[str, ...]:
+    def data_settings(self, rows: str) -> tuple[str, ...]:
+        """Settings of a recipe's data section, but for its test rows."""
         settings = (
             f"data.train={json.dumps(place(rows) if not Path(rows).is_absolute() else rows)}",
             f"data.dev={json.dumps(place(self.rows.dev))}",

@@ -78,6 +78,26 @@ def tiny_rows(num_rows: int, seed: int = 0) -> list[tuple[str, str]]:
     return rows
 
 
+def word_texts(num_texts: int = 200) -> list[str]:
+    """Texts made of a few words, from which sub-words can be trained."""
+    rng = np.random.default_rng(5)
+    words = [
+        "房间",
+        "服务",
+        "书店",
+        "很好",
+        "干净",
+        "推荐",
+        "次",
+        "快",
+        "，",
+        "。",
+        " good ",
+        " bad ",
+    ]
+    return ["".join(rng.choice(words, size=rng.integers(2, 9))).strip() for _ in range(num_texts)]
+
+
 def tiny_cache(path: Path, rows: list[tuple[str, str]]) -> FeatureCache:
     """A feature cache of rows, made without Ray."""
     tokenizer = TextTokenizer(tiny_encoder().tokenizer, max_tokens=32)

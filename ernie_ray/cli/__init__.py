@@ -24,6 +24,7 @@ COMMANDS = {
     "label": "Give rows the logits of a teacher.",
     "distill": "Train a fast student by a recipe, from a teacher's logits, labels or both.",
     "slim": "Augment, label, distil and measure by a recipe: from a teacher to a table.",
+    "tiny": "Distil a teacher into a shallow, wide encoder over short input, and measure it.",
     "export": "Turn a run's checkpoint, or pretrained weights, into a model directory.",
     "evaluate": "Measure a model directory on labelled rows.",
     "predict": "Give texts their labels, scores and vectors.",

@@ -80,6 +80,14 @@ class DistillationSection(Section):
         "labels (the kit: 1 of 10).",
     )
 
+    def refuse_only_hard_epochs(self, training: TrainingSection) -> None:
+        """Raise ValueError if no epoch is left to learn from the teacher."""
+        if self.hard_epochs >= training.num_epochs:
+            raise ValueError(
+                f"distillation.hard_epochs={self.hard_epochs} leaves none of "
+                f"training.num_epochs={training.num_epochs} to learn from the teacher"
+            )
+
 
 class DistillRecipe(Section):
     """One complete training of a student."""
@@ -99,9 +107,5 @@ class DistillRecipe(Section):
     @model_validator(mode="after")
     def _is_possible(self) -> DistillRecipe:
         check_workers(self.training, self.scaling)
-        if self.distillation.hard_epochs >= self.training.num_epochs:
-            raise ValueError(
-                f"distillation.hard_epochs={self.distillation.hard_epochs} leaves none of "
-                f"training.num_epochs={self.training.num_epochs} to learn from the teacher"
-            )
+        self.distillation.refuse_only_hard_epochs(self.training)
         return self

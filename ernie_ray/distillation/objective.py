@@ -5,6 +5,9 @@ Knows the feature cache and the losses; not the loop that calls it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import paddle
 from numpy.typing import NDArray
@@ -18,9 +21,11 @@ from ernie_ray.distillation.losses import (
     soft_cross_entropy,
 )
 from ernie_ray.errors import ConfigError
-from ernie_ray.modeldir import ClassificationSpec, TaskSpec
+from ernie_ray.modeldir import ClassificationSpec, PairSpec, TaskSpec
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.training.batch_plan import EpochSubset
+
+RowLoss = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
 
 
 class DistillationObjective:
@@ -33,23 +38,32 @@ class DistillationObjective:
 
         Args:
             settings: Loss, temperature and weight.
-            task: Single-label or multi-label classification.
+            task: Has one answer per text: classes, or one number.
             first_hard_epoch: From this epoch on labelled rows count with their labels alone.
 
         Raises:
-            ConfigError: The task is none of these.
+            ConfigError: The task answers per token, or not at all.
         """
-        if not isinstance(task, ClassificationSpec):
-            raise ConfigError(f"students are trained for classification, not {task.family}")
         self._settings = settings
-        self._is_multi_label = task.multi_label
+        self._hard_loss, self._soft_loss = _losses_of(task, settings)
         self._first_hard_epoch = first_hard_epoch
 
     def __call__(
         self, logits: paddle.Tensor, cache: FeatureCache, indices: NDArray[np.int64], epoch: int
     ) -> paddle.Tensor:
         """Sum the loss over rows; see ``Objective``."""
-        labels, teacher = cache.labels(indices), cache.teacher_logits(indices)
+        return self.against(logits, cache.teacher_logits(indices), cache, indices, epoch)
+
+    def against(
+        self,
+        logits: paddle.Tensor,
+        teacher: NDArray[np.float32],
+        cache: FeatureCache,
+        indices: NDArray[np.int64],
+        epoch: int,
+    ) -> paddle.Tensor:
+        """Sum the loss over rows for a teacher's logits [rows, outputs] from anywhere."""
+        labels = cache.labels(indices)
         if not teacher.shape[1]:
             teacher = np.full((len(indices), logits.shape[1]), np.nan, dtype=np.float32)
         weights = hard_weights(
@@ -66,17 +80,31 @@ class DistillationObjective:
     def _hard(self, logits: paddle.Tensor, labels: NDArray[np.float32]) -> paddle.Tensor:
         if not labels.shape[1]:
             return paddle.zeros([len(labels)])
-        known = paddle.to_tensor(np.nan_to_num(labels))
-        return (hard_binary_cross_entropy if self._is_multi_label else hard_cross_entropy)(
-            logits, known
-        )
+        return self._hard_loss(logits, paddle.to_tensor(np.nan_to_num(labels)))
 
     def _soft(self, logits: paddle.Tensor, teacher: NDArray[np.float32]) -> paddle.Tensor:
-        known = paddle.to_tensor(np.nan_to_num(teacher))
-        if self._settings.loss == "mse":
-            return logit_mse(logits, known)
-        loss = soft_binary_cross_entropy if self._is_multi_label else soft_cross_entropy
-        return loss(logits, known, self._settings.temperature)
+        return self._soft_loss(logits, paddle.to_tensor(np.nan_to_num(teacher)))
+
+
+def _losses_of(task: TaskSpec, settings: DistillationSection) -> tuple[RowLoss, RowLoss]:
+    """Losses of logits against labels and against a teacher's logits."""
+    if isinstance(task, PairSpec) and task.objective == "regression":
+        # The output is a number, not the logit of a chance: nothing to soften.
+        return logit_mse, logit_mse
+    hard: RowLoss
+    soft: Callable[..., paddle.Tensor]
+    if isinstance(task, PairSpec) or (isinstance(task, ClassificationSpec) and task.multi_label):
+        hard, soft = hard_binary_cross_entropy, soft_binary_cross_entropy
+    elif isinstance(task, ClassificationSpec):
+        hard, soft = hard_cross_entropy, soft_cross_entropy
+    else:
+        raise ConfigError(
+            f"a teacher's logits are learnt for classes and pairs, not for {task.family}; distil "
+            "on text of any kind instead, and fine-tune what comes out"
+        )
+    if settings.loss == "mse":
+        return hard, logit_mse
+    return hard, partial(soft, temperature=settings.temperature)
 
 
 def hard_weights(

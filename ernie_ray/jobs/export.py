@@ -33,7 +33,7 @@ from ernie_ray.models.build import Network, build_network
 from ernie_ray.models.encoder import load_weights
 from ernie_ray.models.pretrained import PretrainedEncoder
 from ernie_ray.models.start import StartSpec, read_spec, save_tokenizer
-from ernie_ray.models.text_network import TextNetwork
+from ernie_ray.models.text_network import TRAINING_ONLY, TextNetwork
 from ernie_ray.tasks import family_of
 from ernie_ray.text.cutter import cutter_file, read_cutter
 from ernie_ray.training.checkpoint import read_checkpoint
@@ -94,7 +94,12 @@ def export_checkpoint(
     staged = ExportLabel(label.name, lineage, metrics)
     spec = read_spec(start_dir)
     tuned = spec.model_copy(update={"task": family_of(spec.task).tuned(checkpoint.metrics)})
-    return _export(tuned, checkpoint.weights, cutter_file(start_dir), (target, staged, storage))
+    weights = {
+        name: value
+        for name, value in checkpoint.weights.items()
+        if not name.startswith(f"{TRAINING_ONLY}.")
+    }
+    return _export(tuned, weights, cutter_file(start_dir), (target, staged, storage))
 
 
 def export_pretrained(

@@ -56,6 +56,7 @@ class FeatureRequest:
         text_prefix: Put before every text.
         on_bad: Stop at a bad row, or skip and list it.
         measures: Keep what the task's metrics need, and rows that can only be measured.
+        has_texts: Keep the texts beside their tokens.
     """
 
     location: Location
@@ -66,6 +67,7 @@ class FeatureRequest:
     text_prefix: str = ""
     on_bad: OnBad = "error"
     measures: bool = False
+    has_texts: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -120,6 +122,7 @@ def build_feature_cache(
             teacher_width=_teacher_width(request),
             has_windows=family.is_per_token,
             has_infos=request.measures,
+            has_texts=request.has_texts,
         ) as writer,
     ):
         for block in blocks_in_order(dataset):
@@ -243,6 +246,9 @@ def _feature_table(lines: Sequence[_Line], request: FeatureRequest) -> pa.Table:
         "problem": pa.nulls(len(lines), pa.string()),
         "is_fatal": pa.array([False] * len(lines), pa.bool_()),
     }
+    if request.has_texts:
+        columns["text"] = pa.array([line.row.text for line in lines], pa.string())
+        columns["text_pair"] = pa.array([line.row.text_pair for line in lines], pa.string())
     if width := _label_width(request):
         labels = [_label_or_unknown(line.example, width) for line in lines]
         columns["label"] = pa.array(labels, pa.list_(pa.float32(), width))
@@ -315,5 +321,6 @@ def _digest(request: FeatureRequest, files: Sequence[DataFile], tokenizer_json: 
         "text_prefix": request.text_prefix,
         "on_bad": request.on_bad,
         "measures": request.measures,
+        **({"has_texts": True} if request.has_texts else {}),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,10 +1,11 @@
-"""Digests and sizes of data files, for keys of what is made from them and for bars."""
+"""Digests and sizes of data files and settings, for keys of what is made from them, and bars."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import io
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
@@ -21,6 +22,16 @@ def digests_of_files(files: Sequence[DataFile]) -> list[str]:
     # hashlib releases the interpreter lock, so threads hash in parallel.
     with ThreadPoolExecutor(max_workers=4) as pool:
         return list(pool.map(_digest_of_file, files))
+
+
+def digest_of(*parts: Any) -> str:
+    """Twelve hexadecimal digits over everything that decides a stage; sections as their JSON."""
+
+    def plain(part: Any) -> Any:
+        return part.model_dump(mode="json") if hasattr(part, "model_dump") else part
+
+    text = json.dumps([plain(part) for part in parts], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def expected_rows(files: Sequence[DataFile]) -> int:

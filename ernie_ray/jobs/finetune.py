@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 
 from ernie_ray.backend import PaddleConfig, PaddleTrainer
-from ernie_ray.config import DistillationSection, DistillRecipe, Recipe
+from ernie_ray.config import DistillationSection, DistillRecipe, Lesson, LessonRecipe, Recipe
 from ernie_ray.environment import training_worker_environment
 from ernie_ray.errors import CheckpointError, ConfigError, ErnieRayError
 from ernie_ray.jobs import runs
@@ -76,8 +76,8 @@ def finetune(
     return run_recipe(recipe, run, prepare, storage=storage, show_progress=show_progress)
 
 
-AnyRecipe = Recipe | DistillRecipe
-_R = TypeVar("_R", Recipe, DistillRecipe, contravariant=True)
+AnyRecipe = Recipe | DistillRecipe | LessonRecipe
+_R = TypeVar("_R", Recipe, DistillRecipe, LessonRecipe, contravariant=True)
 
 
 class Prepare(Protocol[_R]):
@@ -93,7 +93,7 @@ def run_recipe(
     prepare_run: Prepare[_R],
     *,
     storage: Storage,
-    distillation: DistillationSection | None = None,
+    distillation: DistillationSection | Lesson | None = None,
     show_progress: bool = True,
 ) -> FinetuneResult:
     """Prepare, train, export and measure by any recipe; ``finetune`` has what it raises.
@@ -155,8 +155,8 @@ def _claim_run(recipe: AnyRecipe, run: str, storage: Storage) -> None:
         f"{section}.{key}"
         for section in wanted
         if section != "scaling"
-        for key in wanted[section].keys() | found.get(section, {}).keys()
-        if wanted[section].get(key) != found.get(section, {}).get(key)
+        for key in (wanted[section] or {}).keys() | (found.get(section) or {}).keys()
+        if (wanted[section] or {}).get(key) != (found.get(section) or {}).get(key)
     ]
     if changed:
         raise ConfigError(
@@ -167,7 +167,7 @@ def _claim_run(recipe: AnyRecipe, run: str, storage: Storage) -> None:
 
 def _train(
     recipe: AnyRecipe,
-    distillation: DistillationSection | None,
+    distillation: DistillationSection | Lesson | None,
     run: str,
     prepared: Prepared,
     storage: Storage,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ernie_ray.config import DistillRecipe, Recipe
+from ernie_ray.config import DistillRecipe, LessonRecipe, Recipe
 from ernie_ray.errors import ConfigError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.features import FeatureRequest, build_feature_cache, collect_labels
@@ -48,17 +48,17 @@ class Prepared:
     data_digest: str
 
 
-def row_schema(recipe: Recipe | DistillRecipe) -> RowSchema:
-    """Columns of the recipe's files."""
+def row_schema(recipe: Recipe | DistillRecipe | LessonRecipe) -> RowSchema:
+    """Columns of the recipe's files; without a task there are no labels."""
     data = recipe.data
     schema = RowSchema(
         text=data.text_column,
         text_pair=data.text_pair_column or None,
-        label=data.label_column,
+        label=None if recipe.task is None else data.label_column,
         query=data.query_column or None,
         header=data.columns,
     )
-    return loose_schema(recipe.task, schema)
+    return schema if recipe.task is None else loose_schema(recipe.task, schema)
 
 
 def prepare(recipe: Recipe, run: str, storage: Storage, *, show_progress: bool) -> Prepared:

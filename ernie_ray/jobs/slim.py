@@ -7,12 +7,7 @@ stages that depend on it.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 from ernie_ray.config import (
     DistillationSection,
@@ -23,38 +18,33 @@ from ernie_ray.config import (
 )
 from ernie_ray.distillation.teacher import TeacherSettings
 from ernie_ray.errors import ConfigError
-from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.augment import AugmentRequest, augment
 from ernie_ray.jobs.chunk_run import Pool
+from ernie_ray.jobs.comparison import (
+    BASE,
+    CONSTANT,
+    DISTILLED,
+    PLAIN,
+    TEACHER,
+    Comparison,
+    Contest,
+    publish,
+)
 from ernie_ray.jobs.distill import distill
-from ernie_ray.jobs.evaluate import measure
-from ernie_ray.jobs.file_digests import digests_of_files
+from ernie_ray.jobs.file_digests import digest_of, digests_of_files
 from ernie_ray.jobs.label import label
 from ernie_ray.jobs.label_request import LabelRequest, Selection
-from ernie_ray.jobs.predict import RunOptions
-from ernie_ray.jobs.slim_report import (
-    PLOT_SUFFIXES,
-    ReportRow,
-    SlimReport,
-    constant_accuracy,
-    draw_plot,
-    render_table,
-)
-from ernie_ray.jobs.speed import time_base_encoder, time_predictor
+from ernie_ray.jobs.slim_report import SlimReport
 from ernie_ray.jobs.stopwatch import timed
-from ernie_ray.jobs.storage import Location, Storage, staging_path
+from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.modeldir import ClassificationSpec, Manifest
-from ernie_ray.modeldir.folder import WEIGHTS, read_manifest
-from ernie_ray.tasks import family_of
+from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.text.augment import AugmentSettings
 from ernie_ray.text.row_files import DataFile, find_files
-from ernie_ray.text.rows import RowSchema, read_rows
-from ernie_ray.text.tokenizer import Text
+from ernie_ray.text.rows import RowSchema
 
-REPORT, TABLE, PLOT = "report.json", "table.txt", "quality"
-TEACHER, PLAIN, DISTILLED = "teacher", "student plain", "student distilled"
-CONSTANT, BASE = "constant", "12 x 768 eager"
+__all__ = ["BASE", "CONSTANT", "DISTILLED", "PLAIN", "TEACHER", "SlimResult", "slim"]
 
 
 @dataclass(frozen=True)
@@ -105,9 +95,10 @@ def slim(
         models[PLAIN] = chain.train("plain", recipe.data.train, has_teacher=False)
     with timed(seconds, DISTILLED):
         models[DISTILLED] = chain.train("distilled", labelled, has_teacher=True)
+    contest = Contest(recipe.data, chain.schema, chain.task, recipe.teacher, recipe.report)
     with timed(seconds, "measure"):
-        report = chain.measure(models)
-    table, plots = _publish(report, run, storage)
+        report = Comparison(contest, storage, show_progress=show_progress).measure(models)
+    table, plots = publish(report, run, storage)
     places = {name: storage.resolve(place) for name, place in models.items()}
     places["labelled"] = storage.resolve(labelled)
     return SlimResult(report, table, plots, places[DISTILLED], places, seconds)
@@ -129,12 +120,13 @@ class _Chain:
                 f"teacher.model={recipe.teacher.model}: a {self._teacher.task.family} model; "
                 "students are distilled from classifiers"
             )
+        self.task: ClassificationSpec = self._teacher.task
         data = recipe.data
-        self._schema = RowSchema(
+        self.schema = RowSchema(
             data.text_column,
             data.text_pair_column or None,
             data.label_column,
-            is_multi_label=self._teacher.task.multi_label,
+            is_multi_label=self.task.multi_label,
         )
 
     def augment(self) -> str:
@@ -143,12 +135,12 @@ class _Chain:
         if not recipe.augment.num_copies:
             return recipe.data.train
         files = self._files(recipe.data.train)
-        digest = _digest(digests_of_files(files), recipe.augment, recipe.data)
+        digest = digest_of(digests_of_files(files), recipe.augment, recipe.data)
         name = f"{self._run}/augmented-{digest}.parquet"
         if not self._storage.exists(name):
             request = AugmentRequest(
                 files,
-                _optional_labels(self._schema),
+                _optional_labels(self.schema),
                 AugmentSettings(**recipe.augment.model_dump()),
                 on_bad=recipe.data.bad_rows,
             )
@@ -170,14 +162,14 @@ class _Chain:
         request = LabelRequest(
             teacher=self._storage.resolve(recipe.teacher.model),
             files=files,
-            schema=_optional_labels(self._schema),
+            schema=_optional_labels(self.schema),
             settings=TeacherSettings(
                 recipe.teacher.engine, recipe.teacher.precision, settings.batch_tokens
             ),
             selection=Selection(settings.min_confidence, settings.balance, recipe.augment.seed),
             on_bad=recipe.data.bad_rows,
         )
-        digest = _digest(
+        digest = digest_of(
             digests_of_files(files),
             self._teacher.fingerprint,
             recipe.teacher.model_dump(exclude={"model"}),
@@ -200,7 +192,7 @@ class _Chain:
                 train=rows,
                 teacher_logits_column="teacher_logits" if has_teacher else "",
             ),
-            task=TaskSection(labels=self._labels, multi_label=self._schema.is_multi_label),
+            task=TaskSection(labels=self.task.labels, multi_label=self.task.multi_label),
             student=recipe.student,
             # Without a teacher its settings decide nothing, and must not repeat the training.
             distillation=recipe.distillation if has_teacher else DistillationSection(),
@@ -209,117 +201,14 @@ class _Chain:
         )
         contents = [digests_of_files(self._files(place)) for place in (rows, recipe.data.dev)]
         key = distill_recipe.model_dump(mode="json", exclude={"scaling"})
-        run = f"{self._run}/{name}-{_digest(contents, key)}"
+        run = f"{self._run}/{name}-{digest_of(contents, key)}"
         if not self._storage.exists(f"{run}/{runs.RESULT}"):
             distill(distill_recipe, run, storage=self._storage, show_progress=self._show_progress)
         return f"{run}/{runs.MODEL}"
 
-    def measure(self, models: dict[str, str]) -> SlimReport:
-        """Measure and time every model."""
-        settings = self._recipe.report
-        metric = family_of(self._teacher.task).primary_metric
-        labels = {split: self._labels_of(name) for split, name in self._splits.items()}
-        texts = self._test_texts(settings.num_timed_texts)
-        rows = []
-        if not self._schema.is_multi_label:
-            train = self._labels_of(self._recipe.data.train)
-            dev, test = (constant_accuracy(train, labels[split]) for split in ("dev", "test"))
-            rows.append(ReportRow(name=CONSTANT, dev=dev, test=test))
-        rows += [self._row(name, place, metric, texts) for name, place in models.items()]
-        if settings.base_encoder:
-            base = time_base_encoder(texts[: settings.num_timed_base_texts])
-            speed = {
-                "p50_ms": base.p50_ms, "p99_ms": base.p99_ms, "texts_per_s": base.texts_per_s,
-            }  # fmt: skip
-            rows.append(ReportRow(name=BASE, **speed))
-        return SlimReport(
-            metric=metric,
-            rows=tuple(rows),
-            teacher=TEACHER,
-            base=BASE if settings.base_encoder else None,
-        )
-
-    @property
-    def _labels(self) -> tuple[str, ...]:
-        task = self._teacher.task
-        return task.labels if isinstance(task, ClassificationSpec) else ()
-
-    @property
-    def _splits(self) -> dict[str, str]:
-        return {"dev": self._recipe.data.dev, "test": self._recipe.data.test}
-
-    def _row(self, name: str, place: str, metric: str, texts: list[Text]) -> ReportRow:
-        folder = self._storage.fetch(place)
-        options = RunOptions(on_bad=self._recipe.data.bad_rows)
-        if name == TEACHER:
-            teacher = self._recipe.teacher
-            options = RunOptions(teacher.engine, teacher.precision, self._recipe.data.bad_rows)
-        values = {
-            split: measure(
-                folder,
-                self._storage.resolve(rows),
-                self._schema,
-                options=options,
-                show_progress=self._show_progress,
-            ).metrics[metric]
-            for split, rows in self._splits.items()
-        }
-        predictor = Predictor.from_dir(folder, engine=options.engine, precision=options.precision)
-        speed = time_predictor(predictor, texts)
-        return ReportRow(
-            name=name,
-            dev=values["dev"],
-            test=values["test"],
-            size_mb=predictor.manifest.files[WEIGHTS].num_bytes / 1e6,
-            texts_per_s=speed.texts_per_s,
-            p50_ms=speed.p50_ms,
-            p99_ms=speed.p99_ms,
-        )
-
     def _files(self, name: str) -> tuple[DataFile, ...]:
         return find_files(self._storage.resolve(name))
-
-    def _labels_of(self, name: str) -> list[str]:
-        on_bad = self._recipe.data.bad_rows
-        reader = read_rows(self._storage.resolve(name), self._schema, on_bad=on_bad)
-        return [row.label or "" for row in reader]
-
-    def _test_texts(self, num_texts: int) -> list[Text]:
-        on_bad = self._recipe.data.bad_rows
-        reader = read_rows(
-            self._storage.resolve(self._recipe.data.test), self._schema, on_bad=on_bad
-        )
-        rows = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in reader]
-        # Evenly spread, so that a sorted file gives its lengths in proportion.
-        step = max(len(rows) / num_texts, 1.0)
-        return [rows[int(i * step)] for i in range(min(num_texts, len(rows)))]
 
 
 def _optional_labels(schema: RowSchema) -> RowSchema:
     return replace(schema, is_label_optional=True, copy="copy")
-
-
-def _digest(*parts: Any) -> str:
-    """Twelve hexadecimal digits over everything that decides a stage."""
-
-    def plain(part: Any) -> Any:
-        return part.model_dump(mode="json") if hasattr(part, "model_dump") else part
-
-    text = json.dumps([plain(part) for part in parts], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _publish(report: SlimReport, run: str, storage: Storage) -> tuple[str, tuple[Location, ...]]:
-    """Put the report's files in place; gives the table and where the plots are."""
-    table = render_table(report)
-    folder = staging_path(storage.resolve(f"{run}/{PLOT}"))
-    folder.mkdir()
-    try:
-        (folder / REPORT).write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
-        (folder / TABLE).write_text(table + "\n", "utf-8")
-        draw_plot(report, folder / PLOT)
-        names = [REPORT, TABLE, *(PLOT + suffix for suffix in PLOT_SUFFIXES)]
-        places = [storage.publish(Path(folder) / name, f"{run}/{name}") for name in names]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return table, tuple(places[2:])

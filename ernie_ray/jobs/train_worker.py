@@ -14,7 +14,7 @@ import ray
 import ray.train
 from pydantic import BaseModel, ConfigDict, Field
 
-from ernie_ray.config import DistillationSection, TrainingSection
+from ernie_ray.config import DistillationSection, Lesson, TrainingSection
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.training.checkpoint import explained_write
 
@@ -28,7 +28,7 @@ class TrainWorkerArgs(BaseModel):
     train_features: str = Field(description="Feature cache to learn from.")
     dev_features: str = Field("", description="Feature cache to choose checkpoints by.")
     training: TrainingSection
-    distillation: DistillationSection | None = Field(
+    distillation: DistillationSection | Lesson | None = Field(
         None, description="How a student learns; none: from labels, with the task's loss."
     )
     log_actor: str = Field(description="Name of the run's ``MetricsBuffer``.")
@@ -60,13 +60,16 @@ def train_worker(config: dict[str, Any]) -> None:
     import paddle
 
     from ernie_ray.distillation.objective import DistillationObjective, labelled_rows
+    from ernie_ray.distillation.transfer import FrozenTeacher, Pupil, TransferObjective
     from ernie_ray.models.build import build_network, load_start_weights
     from ernie_ray.models.start import read_spec
+    from ernie_ray.models.text_network import TextNetwork
     from ernie_ray.tasks import family_of
     from ernie_ray.text.cache import FeatureCache
     from ernie_ray.training.checkpoint import read_checkpoint
     from ernie_ray.training.collective import WorkerGroup
     from ernie_ray.training.loop import TrainingData, TrainingLoop
+    from ernie_ray.training.objective import Objective
 
     args = TrainWorkerArgs.model_validate(config)
     storage = Storage()
@@ -77,12 +80,23 @@ def train_worker(config: dict[str, Any]) -> None:
     load_start_weights(network, start)
     train = FeatureCache.open(storage.fetch(args.train_features))
     dev = FeatureCache.open(storage.fetch(args.dev_features)) if args.dev_features else None
-    objective, subset = None, None
-    if args.distillation is not None:
-        first_hard_epoch = args.training.num_epochs - args.distillation.hard_epochs
-        objective = DistillationObjective(args.distillation, spec.task, first_hard_epoch)
-        if args.distillation.hard_epochs:
+    objective: Objective | None = None
+    subset = None
+    if (lesson := args.distillation) is not None:
+        logits = lesson.logits if isinstance(lesson, Lesson) else lesson
+        num_hard_epochs = 0 if logits is None else logits.hard_epochs
+        first_hard_epoch = args.training.num_epochs - num_hard_epochs
+        if num_hard_epochs:
             subset = labelled_rows(train, first_hard_epoch)
+        if isinstance(lesson, Lesson):
+            assert isinstance(network, TextNetwork)  # lessons are for encoders
+            teacher = (
+                FrozenTeacher(storage.fetch(lesson.teacher), lesson) if lesson.teacher else None
+            )
+            pupil = Pupil(network, spec, start)
+            objective = TransferObjective(pupil, teacher, lesson, first_hard_epoch)
+        else:
+            objective = DistillationObjective(lesson, spec.task, first_hard_epoch)
     context = ray.train.get_context()
     group = WorkerGroup(context.get_world_rank(), context.get_world_size())
     loop = TrainingLoop(

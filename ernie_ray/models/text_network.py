@@ -18,6 +18,9 @@ from ernie_ray.models.pooling import check_pooling, pool
 
 _PADDING_LOGIT = 1e4
 
+TRAINING_ONLY = "training_only"
+"""Name of a sublayer that training may add for its own use; exports leave its weights out."""
+
 
 @dataclass(frozen=True)
 class NetworkOutput:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ernie_ray.errors import DataError
 from ernie_ray.text.features import TokenIds
+from ernie_ray.text.tokenizer import Text
 
 ARROW_FILE = "features.arrow"
 SUMMARY_FILE = "summary.json"
@@ -54,6 +55,7 @@ def cache_schema(
     *,
     has_windows: bool = False,
     has_infos: bool = False,
+    has_texts: bool = False,
 ) -> pa.Schema:
     """Describe the columns of ``features.arrow``.
 
@@ -65,6 +67,7 @@ def cache_schema(
         has_windows: A row may be cut into several windows, one line each; column ``window`` counts
             them from 0.
         has_infos: There is a column ``info`` with what metrics need beside the label.
+        has_texts: There are columns ``text`` and ``text_pair`` with what was tokenized.
 
     Returns:
         One line per row: ``file`` (position among the input files) and ``row`` (position in that
@@ -84,6 +87,8 @@ def cache_schema(
         columns.append(("label", pa.list_(pa.float32(), label_width)))
     if has_infos:
         columns.append(("info", pa.string()))
+    if has_texts:
+        columns += [("text", pa.string()), ("text_pair", pa.string())]
     if teacher_width:
         columns.append(("teacher_logits", pa.list_(pa.float32(), teacher_width)))
         columns.append(("copy", pa.int32()))
@@ -185,6 +190,16 @@ class FeatureCache:
         """
         return self._gather(indices, "teacher_logits")
 
+    def texts(self, indices: Sequence[int] | NDArray[np.int64]) -> list[Text]:
+        """Read the texts or pairs of some rows of a cache that keeps them.
+
+        Raises:
+            DataError: It does not.
+        """
+        if self._parts and self._parts[0].column("text") is None:
+            raise DataError(f"{self.path}: the cache keeps no texts; tokenize the rows again")
+        return [part.text(i) for part, i in map(self._locate, indices)]
+
     @property
     def copies(self) -> NDArray[np.int32]:
         """Number of the augmented copy, int32 [rows]; 0 for a row as it was given."""
@@ -226,7 +241,7 @@ class _Part:
         self._type_offsets: NDArray[np.int32] = types.offsets.to_numpy()
         self._token_type_ids: NDArray[np.int8] = types.values.to_numpy()
         self._is_truncated: Any = batch.column("is_truncated")
-        self._infos: Any = batch.column("info") if "info" in batch.schema.names else None
+        self._batch = batch
         self.label_offsets: NDArray[np.int32] | None = None
         self.labels: NDArray[np.float32]
         if "label" in batch.schema.names and pa.types.is_list(batch.schema.field("label").type):
@@ -250,7 +265,16 @@ class _Part:
         return self.labels[self.label_offsets[i] : self.label_offsets[i + 1]]
 
     def infos(self) -> list[str]:
-        return [""] * self.num_rows if self._infos is None else self._infos.to_pylist()
+        infos = self.column("info")
+        return [""] * self.num_rows if infos is None else infos.to_pylist()
+
+    def text(self, i: int) -> Text:
+        text, pair = (self._batch.column(name)[i].as_py() for name in ("text", "text_pair"))
+        return text if pair is None else (text, pair)
+
+    def column(self, name: str) -> Any:
+        """A column that not every cache has, or None."""
+        return self._batch.column(name) if name in self._batch.schema.names else None
 
 
 def _fixed_lists(batch: pa.RecordBatch, name: str) -> NDArray[np.float32]:

@@ -39,6 +39,7 @@ class CacheWriter:
         teacher_width: int = 0,
         has_windows: bool = False,
         has_infos: bool = False,
+        has_texts: bool = False,
     ) -> None:
         """Prepare a cache that will stand at ``path``.
 
@@ -51,6 +52,7 @@ class CacheWriter:
             teacher_width: Logits per row that a teacher gave; 0: none.
             has_windows: Rows come with a column ``window``; see ``cache_schema``.
             has_infos: Rows come with a column ``info``.
+            has_texts: Rows come with columns ``text`` and ``text_pair``.
         """
         self.schema = cache_schema(
             digest,
@@ -59,6 +61,7 @@ class CacheWriter:
             teacher_width,
             has_windows=has_windows,
             has_infos=has_infos,
+            has_texts=has_texts,
         )
         self.num_rows = 0
         self._path = path

@@ -262,9 +262,11 @@ def _checked(index: int, origin: str, fields: Mapping[str, object], schema: RowS
         else _one_label(_value_of(fields, schema.query), schema.query, None, role="query")
     )
     label = None
-    if schema.label is not None and schema.holds == "class":
+    if schema.label is None or (schema.is_label_optional and not _has(fields, schema.label)):
+        pass
+    elif schema.holds == "class":
         label = _label_of(fields, schema.label, schema)
-    elif schema.label is not None:
+    else:
         label = _other_label(fields, schema.label, schema, (units, text, pair))
     logits = None if schema.teacher_logits is None else fields.get(schema.teacher_logits)
     copy = 0 if schema.copy is None else fields.get(schema.copy)
@@ -342,9 +344,11 @@ def _text_of(fields: Mapping[str, object], column: str) -> str:
     return value
 
 
-def _label_of(fields: Mapping[str, object], column: str, schema: RowSchema) -> str | None:
-    if schema.is_label_optional and fields.get(column) in (None, ""):
-        return None
+def _has(fields: Mapping[str, object], column: str) -> bool:
+    return fields.get(column) not in (None, "")
+
+
+def _label_of(fields: Mapping[str, object], column: str, schema: RowSchema) -> str:
     value = _value_of(fields, column)
     if not schema.is_multi_label:
         return _one_label(value, column, schema.labels)

@@ -11,19 +11,15 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
-import orjson
-import tokenizers
 from tokenizers import Regex, pre_tokenizers
-from tokenizers.models import Unigram
-from tokenizers.trainers import UnigramTrainer
 
 from ernie_ray.errors import DataError
 from ernie_ray.modeldir import VocabularySpec
 from ernie_ray.text.segmenter import segment
 from ernie_ray.text.student_tokenizer import normalised
+from ernie_ray.text.unigram import train_pieces
 
 VocabularyKind = Literal["characters", "words", "subwords", "ngrams"]
-_UNKNOWN_PIECE = "\x01"
 
 
 @dataclass(frozen=True)
@@ -86,21 +82,8 @@ def _most_frequent(pieces: Iterable[str], settings: VocabularySettings) -> tuple
 def _trained_subwords(
     texts: Iterable[str], max_pieces: int
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Train Unigram pieces (Kudo 2018) that never cross punctuation."""
-    tokenizer = tokenizers.Tokenizer(Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+    """Train Unigram pieces that never cross punctuation."""
+    cut = pre_tokenizers.Sequence(
         [pre_tokenizers.Punctuation(), pre_tokenizers.Split(Regex(" +"), "isolated")]
     )
-    trainer = UnigramTrainer(
-        vocab_size=max_pieces,
-        special_tokens=[_UNKNOWN_PIECE],
-        unk_token=_UNKNOWN_PIECE,
-        max_piece_length=8,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    vocab = orjson.loads(tokenizer.to_str())["model"]["vocab"]
-    found = [(piece, score) for piece, score in vocab if piece not in ("\x00", _UNKNOWN_PIECE)]
-    if not found:
-        raise DataError("no sub-words could be trained: the texts are empty")
-    return tuple(p for p, _ in found), tuple(s for _, s in found)
+    return train_pieces(texts, max_pieces, cut)

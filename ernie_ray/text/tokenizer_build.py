@@ -22,7 +22,7 @@ from ernie_ray.text.sentencepiece_file import PieceModel, read_sentencepiece
 from ernie_ray.text.vocabulary import METASPACE, read_vocab
 
 _BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_XLM_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+XLM_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 # Under this name fairseq's models carry pieces whose ids the model shifts.
 _XLM_MODEL_FILE = "sentencepiece.bpe.model"
@@ -180,7 +180,7 @@ def sentencepiece_tokenizer(
     if "[CLS]" in ids:
         _add_bert_specials(tokenizer, ids)
     else:
-        _add_xlm_specials(tokenizer, ids)
+        add_xlm_specials(tokenizer, ids)
     return tokenizer
 
 
@@ -197,25 +197,28 @@ def xlm_unigram_tokenizer(
     """
     model = Unigram(list(zip(pieces, scores, strict=True)), unk_id=unk_id, byte_fallback=False)
     tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.normalizer = normalizers.Sequence(
-        [
-            normalizers.Replace(_XLM_DROPPED, ""),
-            normalizers.Replace(_XLM_SPACES, " "),
-            normalizers.Replace(_WIDE_TILDE, _PRIVATE_USE),
-            normalizers.NFKC(),
-            normalizers.Replace(_PRIVATE_USE, _WIDE_TILDE),
-            normalizers.Strip(),
-            normalizers.Replace(Regex(" {2,}"), " "),
-        ]
-    )
+    tokenizer.normalizer = normalizers.Sequence(xlm_normalizers())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    _add_xlm_specials(tokenizer, {piece: i for i, piece in enumerate(pieces)})
+    add_xlm_specials(tokenizer, {piece: i for i, piece in enumerate(pieces)})
     return tokenizer
+
+
+def xlm_normalizers() -> list[normalizers.Normalizer]:
+    """List the steps that clean text as XLM-R and multilingual-e5 do."""
+    return [
+        normalizers.Replace(_XLM_DROPPED, ""),
+        normalizers.Replace(_XLM_SPACES, " "),
+        normalizers.Replace(_WIDE_TILDE, _PRIVATE_USE),
+        normalizers.NFKC(),
+        normalizers.Replace(_PRIVATE_USE, _WIDE_TILDE),
+        normalizers.Strip(),
+        normalizers.Replace(Regex(" {2,}"), " "),
+    ]
 
 
 def _xlm_tokenizer_of(model: PieceModel) -> tokenizers.Tokenizer:
     own, scores = model.pieces[_NUM_OWN_SPECIALS:], model.scores[_NUM_OWN_SPECIALS:]
-    pieces = [*_XLM_SPECIALS[:-1], *own, _XLM_SPECIALS[-1]]
+    pieces = [*XLM_SPECIALS[:-1], *own, XLM_SPECIALS[-1]]
     return xlm_unigram_tokenizer(pieces, [0.0] * 4 + [*scores, 0.0], pieces.index("<unk>"))
 
 
@@ -252,9 +255,14 @@ def _add_bert_specials(tokenizer: tokenizers.Tokenizer, ids: Mapping[str, int]) 
     )
 
 
-def _add_xlm_specials(tokenizer: tokenizers.Tokenizer, ids: Mapping[str, int]) -> None:
+def add_xlm_specials(tokenizer: tokenizers.Tokenizer, ids: Mapping[str, int]) -> None:
+    """Make a tokenizer add ``<s> A </s>`` and ``<s> A </s> </s> B </s>``, token type 0 throughout.
+
+    Raises:
+        SourceError: ``<s>`` or ``</s>`` is not among the pieces.
+    """
     bos, eos = _require(ids, "<s>"), _require(ids, "</s>")
-    tokenizer.add_special_tokens([t for t in _XLM_SPECIALS if t in ids])
+    tokenizer.add_special_tokens([t for t in XLM_SPECIALS if t in ids])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s>:0 $A:0 </s>:0",
         pair="<s>:0 $A:0 </s>:0 </s>:0 $B:0 </s>:0",

@@ -64,6 +64,12 @@ def read_vocab(path: Path) -> list[str]:
     return [p if last_line[p] == i else f"{p} {i}" for i, p in enumerate(pieces)]
 
 
+def single_characters(tokenizer: tokenizers.Tokenizer) -> set[str]:
+    """List the characters that are pieces by themselves, marked as a word's start or not."""
+    bodies = (piece.removeprefix(METASPACE) for piece in tokenizer.get_vocab())
+    return {body for body in bodies if len(body) == 1}
+
+
 def trim_tokenizer(tokenizer: tokenizers.Tokenizer, texts: Iterable[str]) -> TrimmedTokenizer:
     """Keep the pieces that ``texts`` use, and all that is needed to cut any other text.
 
@@ -100,13 +106,14 @@ def _used_ids(tokenizer: tokenizers.Tokenizer, texts: Iterable[str]) -> set[int]
     unlimited.no_truncation()
     unlimited.no_padding()
     used: set[int] = set()
-    for chunk in _chunks(texts):
+    for chunk in text_chunks(texts):
         for encoding in unlimited.encode_batch_fast(chunk):
             used.update(encoding.ids)
     return used
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+def text_chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Split a stream of texts into lists for one call of the tokenizer each."""
     stream = iter(texts)
     while chunk := list(islice(stream, _TEXTS_PER_CALL)):
         yield chunk

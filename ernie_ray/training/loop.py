@@ -206,8 +206,11 @@ class TrainingLoop:
 
     def _fill_missing_gradients(self) -> None:
         """Give a worker without rows (the last, short batch) the zero gradients it must send."""
-        logits, _ = self._forward(self._data.train, np.zeros(1, dtype=np.int64))
-        (paddle.sum(logits) * 0.0).backward()
+        row = np.zeros(1, dtype=np.int64)
+        logits, _ = self._forward(self._data.train, row)
+        # Through the objective: it may leave parameters out that the logits depend on, or add some.
+        loss = self._objective(logits, self._data.train, row, self._position.epoch)
+        (loss * 0.0).backward()
 
     def _forward(
         self, cache: FeatureCache, indices: NDArray[np.int64]

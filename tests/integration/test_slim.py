@@ -10,7 +10,7 @@ from ernie_ray.config import SlimRecipe, load_recipe_of
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs.slim import CONSTANT, DISTILLED, PLAIN, TEACHER, slim
 from ernie_ray.jobs.storage import Storage
-from tests.tiny_models import tiny_rows
+from tests.chain_rows import chain_settings, stamps, write_chain_rows
 
 # Ray Data sets its own deprecated options when it is first used.
 pytestmark = [
@@ -21,48 +21,21 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Rows under column names of their own."""
-    folder = tmp_path_factory.mktemp("data")
-    for seed, (name, size) in enumerate({"train": 120, "dev": 40, "test": 40, "more": 80}.items()):
-        rows = [
-            {"review": text, **({"kind": label} if name != "more" else {})}
-            for text, label in tiny_rows(size, seed)
-        ]
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-    return folder
+    return write_chain_rows(tmp_path_factory.mktemp("data"), unlabelled_column="review")
 
 
 def recipe_for(teacher, *changes):
     settings = [
-        f"teacher.model={teacher}",
-        "teacher.precision=fp32",
-        "teacher.engine=onnxruntime",
-        "data.train=train.jsonl",
-        "data.dev=dev.jsonl",
-        "data.test=test.jsonl",
-        'data.unlabelled=["more.jsonl"]',
-        "data.text_column=review",
-        "data.label_column=kind",
+        *chain_settings(teacher),
         "augment.num_copies=2",
         "label.num_actors=1",
         "student.bucket_bits=10",
         "student.embedding_size=8",
         "training.num_epochs=2",
-        "report.base_encoder=false",
         "report.num_timed_texts=20",
         *changes,
     ]
     return load_recipe_of(SlimRecipe, "bow", settings, folder_name="slim")
-
-
-def stamps(run):
-    """When each file of the stages was written."""
-    return {
-        path.relative_to(run): path.stat().st_mtime_ns
-        for folder in run.iterdir() if folder.is_dir() or folder.suffix == ".parquet"
-        for path in ([folder] if folder.is_file() else folder.rglob("*")) if path.is_file()
-    }  # fmt: skip
 
 
 def test_the_chain_ends_in_a_table_and_repeats_only_what_a_change_concerns(

@@ -12,7 +12,7 @@ from ernie_ray.distillation.losses import (
 )
 from ernie_ray.distillation.objective import DistillationObjective, hard_weights, labelled_rows
 from ernie_ray.errors import ConfigError
-from ernie_ray.modeldir import ClassificationSpec
+from ernie_ray.modeldir import ClassificationSpec, PairSpec
 from ernie_ray.tasks.classification import sigmoid, softmax
 
 RNG = np.random.default_rng(0)
@@ -115,3 +115,22 @@ def test_hard_epochs_are_made_of_labelled_originals():
     assert labelled_rows(cache, 3).rows.tolist() == [0, 3]
     with pytest.raises(ConfigError, match="hard_epochs"):
         labelled_rows(Cache([[NAN]], TEACHER[:1], [0]), 3)
+
+
+def test_a_number_is_learnt_from_the_teachers_number_and_from_the_label():
+    cache = Cache([[0.2], [NAN]], [[0.6], [0.4]], [0, 0])
+    settings = DistillationSection(temperature=3.0, hard_weight=0.25)
+    objective = DistillationObjective(settings, PairSpec(), first_hard_epoch=9)
+    found = float(objective(paddle.to_tensor([[0.5], [0.1]]), cache, np.arange(2), 0))
+    assert found == pytest.approx(0.25 * 0.3**2 + 0.75 * 0.1**2 + 0.3**2, rel=1e-5)
+
+
+def test_a_ranking_is_learnt_as_chances():
+    cache = Cache([[1.0]], [[2.0]], [0])
+    objective = DistillationObjective(
+        DistillationSection(), PairSpec(objective="ranking"), first_hard_epoch=9
+    )
+    logits = np.array([[0.5]], np.float32)
+    expected = soft_binary_cross_entropy(*tensors(logits, np.array([[2.0]], np.float32)), 1.0)
+    found = objective(paddle.to_tensor(logits), cache, np.arange(1), 0)
+    assert float(found) == pytest.approx(float(expected.numpy()[0]), rel=1e-5)

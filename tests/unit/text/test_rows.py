@@ -394,3 +394,10 @@ def test_optional_columns_may_be_missing_null_or_empty_but_not_wrong(tmp_path):
         path.write_text(f'{{"text": "a", {wrong}}}\n', encoding="utf-8")
         with pytest.raises(DataError, match=r"rows\.jsonl:1"):
             list(read_rows(path, schema))
+
+
+def test_a_number_may_be_missing_where_labels_are_optional(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a", "label": 2.5}\n{"text": "b", "label": null}\n{"text": "c"}\n')
+    schema = RowSchema(label="label", holds="number", low=0, high=5, is_label_optional=True)
+    assert [row.label for row in read_rows(path, schema)] == ["2.5", None, None]

@@ -1,0 +1,190 @@
+"""What a Tiny student minimises: its teacher's states and answers, in one forward pass of both.
+
+Knows Paddle, the feature cache and the teacher's model directory; not the loop that calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+from paddle import nn
+from safetensors.numpy import load_file
+
+from ernie_ray.config import Lesson, StatesSection
+from ernie_ray.distillation.inside import RELATED, Inside
+from ernie_ray.distillation.objective import DistillationObjective
+from ernie_ray.distillation.states import relation_divergence, state_error
+from ernie_ray.errors import ConfigError
+from ernie_ray.modeldir import EncoderConfig, Manifest
+from ernie_ray.modeldir.folder import TOKENIZER, WEIGHTS, open_model_dir
+from ernie_ray.models.encoder import load_weights
+from ernie_ray.models.start import StartSpec
+from ernie_ray.models.text_network import TRAINING_ONLY, TextNetwork
+from ernie_ray.text.cache import FeatureCache
+from ernie_ray.text.features import TokenIds, pad_batch
+from ernie_ray.text.spans import AlignedBatch, PlacingTokenizer, TokenPlaces, align_batch
+from ernie_ray.text.tokenizer import Text
+from ernie_ray.text.tokenizer_build import load_tokenizer
+
+
+class FrozenTeacher:
+    """A teacher's network that answers and is never trained."""
+
+    def __init__(self, folder: Path, lesson: Lesson) -> None:
+        """Load a model directory.
+
+        Raises:
+            ModelDirError: It is broken.
+            ConfigError: It is no encoder.
+        """
+        model_dir = open_model_dir(folder)
+        self.manifest: Manifest = model_dir.manifest
+        config, pooling = self.manifest.network, self.manifest.vector.pooling
+        if not isinstance(config, EncoderConfig) or pooling is None:
+            raise ConfigError(f"{folder}: a {config.kind} has no layers to imitate")
+        self._network = TextNetwork(config, pooling=pooling, task=self.manifest.task)
+        load_weights(self._network, load_file(model_dir.file(WEIGHTS)))
+        self._network.eval()
+        self.width = config.hidden_size
+        self.inside = Inside(
+            self._network, lesson.teacher_layers, lesson.states.relation_layer or config.num_layers
+        )
+        self._tokenizer = PlacingTokenizer(
+            load_tokenizer(model_dir.file(TOKENIZER)),
+            max_tokens=self.manifest.input.max_tokens,
+            text_prefix=self.manifest.input.text_prefix,
+        )
+
+    def ask(self, texts: Sequence[Text]) -> tuple[NDArray[np.float32], list[TokenPlaces]]:
+        """Run texts; gives logits [rows, outputs], without a head [rows, 0], and the places."""
+        places = self._tokenizer.place(texts)
+        rows = [TokenIds(row.input_ids, row.token_type_ids) for row in places]
+        batch = pad_batch(rows, pad_token_id=self.manifest.input.pad_token_id)
+        with paddle.no_grad():
+            output = self._network(
+                paddle.to_tensor(batch.input_ids),
+                paddle.to_tensor(batch.token_type_ids),
+                paddle.to_tensor(batch.attention_mask),
+            )
+        if output.logits is None:
+            return np.empty((len(rows), 0), np.float32), places
+        return output.logits.astype("float32").numpy(), places
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """The student's side.
+
+    Attributes:
+        network: What is trained.
+        spec: Describes it.
+        start: Its start folder.
+    """
+
+    network: TextNetwork
+    spec: StartSpec
+    start: Path
+
+
+class TransferObjective:
+    """Sum over a micro-batch of the weighted losses of logits, relations and hidden states."""
+
+    def __init__(
+        self, pupil: Pupil, teacher: FrozenTeacher | None, lesson: Lesson, first_hard_epoch: int
+    ) -> None:
+        """Prepare both sides; gives the student's network the projections that training needs.
+
+        Args:
+            pupil: The student, before its optimizer is made.
+            teacher: None: its logits stand in the cache.
+            lesson: What is imitated.
+            first_hard_epoch: From this epoch on labelled rows count with their labels alone.
+
+        Raises:
+            ConfigError: The lesson does not fit both networks.
+        """
+        self._teacher, self._states = teacher, lesson.states
+        self._logits = None
+        if lesson.logits is not None:
+            self._logits = DistillationObjective(lesson.logits, pupil.spec.task, first_hard_epoch)
+        if teacher is None or not self._states.uses_states:
+            self._inside = None
+            return
+        width = pupil.spec.network.hidden_size
+        _refuse_odd_heads(self._states, (width, teacher.width))
+        layers = tuple(range(1, len(lesson.teacher_layers) + 1))
+        self._inside = Inside(pupil.network, layers, len(layers))
+        self._projections = nn.LayerList([_projection(width, teacher.width) for _ in layers])
+        if self._states.hidden_weight:
+            pupil.network.add_sublayer(TRAINING_ONLY, self._projections)
+        self._tokenizer = PlacingTokenizer(
+            load_tokenizer(pupil.start / TOKENIZER),
+            max_tokens=pupil.spec.max_tokens,
+            text_prefix=pupil.spec.text_prefix,
+        )
+
+    def __call__(
+        self,
+        logits: paddle.Tensor | None,
+        cache: FeatureCache,
+        indices: NDArray[np.int64],
+        epoch: int,
+    ) -> paddle.Tensor:
+        """Sum the loss over rows; see ``Objective``. Without a head there are no logits."""
+        places: list[TokenPlaces] = []
+        if self._teacher is None:
+            answers = cache.teacher_logits(indices)
+        else:
+            answers, places = self._teacher.ask(cache.texts(indices))
+        loss = paddle.zeros([])
+        if self._logits is not None and logits is not None:
+            loss = loss + self._logits.against(logits, answers, cache, indices, epoch)
+        if self._teacher is not None and self._inside is not None:
+            aligned = align_batch(self._tokenizer.place(cache.texts(indices)), places)
+            loss = loss + self._inside_loss(self._inside, self._teacher.inside, aligned)
+        return loss
+
+    def _inside_loss(self, ours: Inside, theirs: Inside, aligned: AlignedBatch) -> paddle.Tensor:
+        """Weighted losses of relations and hidden states, summed over rows."""
+        ours.refuse_lost_gradients()
+        our_units, their_units, mask = map(
+            paddle.to_tensor, (aligned.ours, aligned.theirs, aligned.mask)
+        )
+        states, loss = self._states, paddle.zeros([])
+        if states.relation_weight:
+            for mine, other in zip(ours.related, theirs.related, strict=True):
+                mine, other = paddle.matmul(our_units, mine), paddle.matmul(their_units, other)
+                each = relation_divergence(mine, other, mask, states.relation_heads)
+                loss = loss + paddle.sum(each) * (states.relation_weight / len(RELATED))
+        if states.hidden_weight:
+            pairs = zip(ours.states, theirs.states, strict=True)
+            for project, (mine, other) in zip(self._projections, pairs, strict=True):
+                mine, other = paddle.matmul(our_units, mine), paddle.matmul(their_units, other)
+                each = state_error(project(mine), other, mask)
+                loss = loss + paddle.sum(each) * (states.hidden_weight / len(self._projections))
+        return loss
+
+
+def _refuse_odd_heads(states: StatesSection, widths: tuple[int, int]) -> None:
+    num_heads = states.relation_heads
+    if states.relation_weight and any(width % num_heads for width in widths):
+        fitting = [n for n in range(1, min(widths) + 1) if not any(w % n for w in widths)]
+        raise ConfigError(
+            f"relation_heads={num_heads} does not divide the widths {widths[0]} (student) and "
+            f"{widths[1]} (teacher); choose one of {fitting}"
+        )
+
+
+def _projection(width: int, teacher_width: int) -> nn.Linear:
+    """A linear map of states that begins by undoing the copies of ``tiny_start.widen``."""
+    layer = nn.Linear(width, teacher_width)
+    unit = np.arange(width) % teacher_width
+    matrix = np.zeros((width, teacher_width), np.float32)
+    matrix[np.arange(width), unit] = 1 / np.bincount(unit, minlength=teacher_width)[unit]
+    layer.weight.set_value(matrix)
+    return layer

@@ -1,0 +1,188 @@
+"""Measure a teacher, its students and a constant answer on the same rows, as chains end.
+
+Knows model directories and rows; not how the models were made.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ernie_ray.config import ReportSection, SlimDataSection, TeacherSection
+from ernie_ray.inference.predictor import Predictor
+from ernie_ray.jobs.evaluate import measure
+from ernie_ray.jobs.predict import RunOptions
+from ernie_ray.jobs.row_blocks import checked_schema
+from ernie_ray.jobs.slim_report import (
+    PLOT_SUFFIXES,
+    ReportRow,
+    SlimReport,
+    constant_accuracy,
+    draw_plot,
+    render_table,
+)
+from ernie_ray.jobs.speed import time_base_encoder, time_predictor
+from ernie_ray.jobs.storage import Location, Storage, staging_path
+from ernie_ray.modeldir import ClassificationSpec, TaskSpec
+from ernie_ray.modeldir.folder import WEIGHTS
+from ernie_ray.tasks import family_of
+from ernie_ray.tasks.example import text_of
+from ernie_ray.text.features import TokenIds
+from ernie_ray.text.rows import Row, RowSchema, read_rows
+from ernie_ray.text.tokenizer import Text
+
+REPORT, TABLE, PLOT = "report.json", "table.txt", "quality"
+TEACHER, PLAIN, DISTILLED = "teacher", "student plain", "student distilled"
+CONSTANT, BASE = "constant", "12 x 768 eager"
+_NO_TOKENS = TokenIds([], [])
+
+
+@dataclass(frozen=True)
+class Contest:
+    """On what models are compared.
+
+    Attributes:
+        data: Where the rows are.
+        schema: Their columns.
+        task: What all models answer.
+        teacher: How the teacher is run.
+        report: What is timed.
+    """
+
+    data: SlimDataSection
+    schema: RowSchema
+    task: TaskSpec
+    teacher: TeacherSection
+    report: ReportSection
+
+
+class Comparison:
+    """Measures models on dev and test rows and times them on test texts."""
+
+    def __init__(self, contest: Contest, storage: Storage, *, show_progress: bool) -> None:
+        self._contest = contest
+        self._storage = storage
+        self._show_progress = show_progress
+        self._family = family_of(contest.task)
+
+    def measure(self, models: dict[str, str]) -> SlimReport:
+        """Measure and time every model, given by name and place."""
+        settings = self._contest.report
+        texts = self._test_texts(settings.num_timed_texts)
+        rows = self._constant()
+        rows += [self._row(name, place, texts) for name, place in models.items()]
+        if settings.base_encoder:
+            base = time_base_encoder(texts[: settings.num_timed_base_texts])
+            speed = {
+                "p50_ms": base.p50_ms, "p99_ms": base.p99_ms, "texts_per_s": base.texts_per_s,
+            }  # fmt: skip
+            rows.append(ReportRow(name=BASE, **speed))
+        return SlimReport(
+            metric=self._family.primary_metric,
+            rows=tuple(rows),
+            teacher=TEACHER,
+            base=BASE if settings.base_encoder else None,
+        )
+
+    @property
+    def _splits(self) -> dict[str, str]:
+        return {"dev": self._contest.data.dev, "test": self._contest.data.test}
+
+    def _constant(self) -> list[ReportRow]:
+        """What the best constant answer is worth; nothing for independent labels."""
+        task = self._contest.task
+        if not isinstance(task, ClassificationSpec):
+            # Ranks and correlations of equal numbers do not depend on the number.
+            values = [self._worth_of_zeros(self._rows_of(name)) for name in self._splits.values()]
+        elif task.multi_label:
+            return []
+        else:
+            train = _labels(self._rows_of(self._contest.data.train))
+            values = [
+                constant_accuracy(train, _labels(self._rows_of(name)))
+                for name in self._splits.values()
+            ]
+        return [ReportRow(name=CONSTANT, dev=values[0], test=values[1])]
+
+    def _worth_of_zeros(self, rows: list[Row]) -> float:
+        encoded = [self._family.examples(row, [_NO_TOKENS], measures=True)[0] for row in rows]
+        outputs = np.zeros((len(rows), self._contest.task.num_outputs), np.float32)
+        found = self._family.metrics(
+            outputs, [example.label for example in encoded], [example.info for example in encoded]
+        )
+        return found[self._family.primary_metric]
+
+    def _row(self, name: str, place: str, texts: list[Text]) -> ReportRow:
+        folder = self._storage.fetch(place)
+        on_bad = self._contest.data.bad_rows
+        options = RunOptions(on_bad=on_bad)
+        if name == TEACHER:
+            teacher = self._contest.teacher
+            options = RunOptions(teacher.engine, teacher.precision, on_bad)
+        values = {
+            split: measure(
+                folder,
+                self._storage.resolve(rows),
+                self._contest.schema,
+                options=options,
+                show_progress=self._show_progress,
+            ).metrics[self._family.primary_metric]
+            for split, rows in self._splits.items()
+        }
+        predictor = Predictor.from_dir(folder, engine=options.engine, precision=options.precision)
+        speed = time_predictor(predictor, texts)
+        return ReportRow(
+            name=name,
+            dev=values["dev"],
+            test=values["test"],
+            size_mb=predictor.manifest.files[WEIGHTS].num_bytes / 1e6,
+            texts_per_s=speed.texts_per_s,
+            p50_ms=speed.p50_ms,
+            p99_ms=speed.p99_ms,
+        )
+
+    def _rows_of(self, name: str) -> list[Row]:
+        schema = checked_schema(self._contest.schema, self._contest.task)
+        reader = read_rows(self._storage.resolve(name), schema, on_bad=self._contest.data.bad_rows)
+        return list(reader)
+
+    def _test_texts(self, num_texts: int) -> list[Text]:
+        rows = [text_of(row) for row in self._rows_of(self._contest.data.test)]
+        # Evenly spread, so that a sorted file gives its lengths in proportion.
+        step = max(len(rows) / num_texts, 1.0)
+        return [rows[int(i * step)] for i in range(min(num_texts, len(rows)))]
+
+
+def _labels(rows: list[Row]) -> list[str]:
+    return [row.label or "" for row in rows]
+
+
+def publish(
+    report: SlimReport, run: str, storage: Storage, remark: str = ""
+) -> tuple[str, tuple[Location, ...]]:
+    """Put the report's files into a chain's folder.
+
+    Args:
+        report: What was measured.
+        run: The chain's folder.
+        storage: Resolves it.
+        remark: Stands below the table.
+
+    Returns:
+        The table with its remark, and where the plots are.
+    """
+    table = "\n".join([render_table(report), *filter(None, [remark])])
+    folder = staging_path(storage.resolve(f"{run}/{PLOT}"))
+    folder.mkdir()
+    try:
+        (folder / REPORT).write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
+        (folder / TABLE).write_text(table + "\n", "utf-8")
+        draw_plot(report, folder / PLOT)
+        names = [REPORT, TABLE, *(PLOT + suffix for suffix in PLOT_SUFFIXES)]
+        places = [storage.publish(Path(folder) / name, f"{run}/{name}") for name in names]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return table, tuple(places[2:])

@@ -1,0 +1,78 @@
+"""Rows of several files and forms in one parquet file, for a training that reads one source.
+
+Knows columns as a recipe names them; not what is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from ernie_ray.config import TinyDataSection
+from ernie_ray.jobs.storage import Storage, staging_path
+from ernie_ray.text.rows import Row, RowSchema, read_rows
+
+_ROWS_PER_GROUP = 8192
+
+
+def all_texts(data: TinyDataSection, schema: RowSchema, storage: Storage) -> Iterator[str]:
+    """Every training and unlabelled text by itself; the two texts of a pair one after the other."""
+    for row in _rows(data, schema, storage, has_unlabelled=True):
+        yield row.text
+        if row.text_pair is not None:
+            yield row.text_pair
+
+
+def write_texts(data: TinyDataSection, schema: RowSchema, name: str, storage: Storage) -> None:
+    """Write every training and unlabelled text as a row of its own."""
+    columns = pa.schema([(schema.text, pa.string())])
+    _write(
+        ({schema.text: text} for text in all_texts(data, schema, storage)), columns, name, storage
+    )
+
+
+def write_task_rows(
+    data: TinyDataSection, schema: RowSchema, name: str, storage: Storage, *, has_unlabelled: bool
+) -> None:
+    """Write the training rows with their labels and, if asked, unlabelled rows with none."""
+    names = [name for name in (schema.text, schema.text_pair, schema.label) if name]
+    records = (
+        {schema.text: row.text, schema.text_pair: row.text_pair, schema.label: row.label}
+        for row in _rows(data, schema, storage, has_unlabelled=has_unlabelled)
+    )
+    columns = pa.schema([(name, pa.string()) for name in names])
+    _write(records, columns, name, storage)
+
+
+def _rows(
+    data: TinyDataSection, schema: RowSchema, storage: Storage, *, has_unlabelled: bool
+) -> Iterator[Row]:
+    yield from read_rows(storage.resolve(data.train), schema, on_bad=data.bad_rows)
+    unlabelled = RowSchema(
+        text=data.unlabelled_text_column or schema.text,
+        text_pair=schema.text_pair if data.unlabelled_have_pairs else None,
+        label=None,
+        header=schema.header,
+    )
+    for name in data.unlabelled if has_unlabelled else ():
+        yield from read_rows(storage.resolve(name), unlabelled, on_bad=data.bad_rows)
+
+
+def _write(
+    records: Iterable[dict[str | None, str | None]] | Iterable[dict[str, str]],
+    columns: pa.Schema,
+    name: str,
+    storage: Storage,
+) -> None:
+    staging = staging_path(storage.resolve(name))
+    stream = iter(records)
+    try:
+        with pyarrow.parquet.ParquetWriter(staging, columns, compression="zstd") as writer:
+            while group := list(islice(stream, _ROWS_PER_GROUP)):
+                writer.write_table(pa.Table.from_pylist(group, columns))
+        storage.publish(staging, name)
+    finally:
+        staging.unlink(missing_ok=True)
