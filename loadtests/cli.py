@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -146,6 +147,7 @@ def compare_command(**options: object) -> None:
           --set infinity.torch_index=https://download.pytorch.org/whl/cpu
     """
     asked = _Options(**options)  # type: ignore[arg-type]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are ended as by Ctrl-C
     holds = _compare(asked)
     if not holds:
         sys.exit(1)
@@ -200,7 +202,7 @@ def _compare(asked: _Options) -> bool:
 
 
 @main.command(name="screenshot")
-@click.argument("report", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("report", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("picture", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--width", default=1100, show_default=True, type=click.IntRange(200), help="Pixels.")
 @click.option("--height", default=1600, show_default=True, type=click.IntRange(200), help="Pixels.")

@@ -41,6 +41,8 @@ class Spread(_Result):
     high: float = Field(description="Largest.")
 
     def __str__(self) -> str:
+        if self.low == self.high:  # of a single round
+            return f"{self.median:.4g}"
         return f"{self.median:.4g} ({self.low:.4g} to {self.high:.4g})"
 
 

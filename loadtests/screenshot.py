@@ -29,8 +29,10 @@ def screenshot(page: Path, picture: Path, *, width: int, height: int) -> None:
         height: Pixels.
 
     Raises:
-        LoadTestError: There is no Chromium, or it draws nothing.
+        LoadTestError: There is no such page or no Chromium, or it draws nothing.
     """
+    if not page.is_file():
+        raise LoadTestError(f"{page}: no such file; `python -m loadtests compare` writes one")
     program = browser()
     if program is None:
         raise LoadTestError(f"no browser found; install Chromium ({', '.join(_BROWSERS)})")

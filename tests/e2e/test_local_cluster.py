@@ -61,10 +61,10 @@ def started(*options: str) -> tuple[subprocess.Popen, str]:
     return process, printed
 
 
-@pytest.mark.parametrize("auth", ["token", "disabled"])
-def test_it_starts_asks_for_its_token_and_ctrl_c_ends_all_of_it_and_no_other(auth):
+@pytest.mark.parametrize(("auth", "nodes"), [("token", 2), ("disabled", 1)])
+def test_it_starts_asks_for_its_token_and_ctrl_c_ends_all_of_it_and_no_other(auth, nodes):
     bystander = subprocess.Popen(["sleep", "300"])
-    process, printed = started("--nodes", "2", "--cpus", "1", "--gpus", "1", "--auth", auth)
+    process, printed = started("--nodes", str(nodes), "--cpus", "1", "--gpus", "1", "--auth", auth)
     try:
         pids = [int(pid) for pid in re.findall(r"raylet pid (\d+)", printed)]
         starters = [parent_of(pid) for pid in pids]
@@ -82,7 +82,7 @@ def test_it_starts_asks_for_its_token_and_ctrl_c_ends_all_of_it_and_no_other(aut
             text=True,
             check=False,
         )
-        assert done.stdout.strip() == "2.0", done.stderr
+        assert float(done.stdout) == nodes, done.stderr
     finally:
         process.send_signal(signal.SIGINT)
         process.stdout.close()

@@ -8,12 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
+from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs import runs
+from ernie_ray.jobs.labelled_rows import ROWS
 from ernie_ray.jobs.progress import read_metrics
 from ernie_ray.training.checkpoint import read_checkpoint
-from tests.e2e.conftest import Cluster
+from tests.e2e.serve_deployment import deployed
+from tests.integration.service_load import Load
 from tests.tiny_models import tiny_rows
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
@@ -81,31 +85,49 @@ def in_background(work: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-@contextmanager
-def a_node_removed_after_a_checkpoint(nodes: Cluster, run: Path) -> Iterator[dict[int, list[int]]]:
-    """Gives the training workers by raylet, as they were when one raylet was killed."""
-    found: dict[int, list[int]] = {}
+@pytest.fixture
+def removed(three_nodes):
+    """Have a worker's node, not the head, removed; gives which workers were on which node."""
 
-    def remove() -> None:
+    @contextmanager
+    def removing(title: str, num_workers: int, wait: Callable[[], None]) -> Iterator[dict]:
+        found: dict[int, list[int]] = {}
+
+        def remove() -> None:
+            while len(workers := three_nodes.raylets_with(title)) < num_workers:
+                time.sleep(0.02)
+            wait()
+            found.update(workers)
+            three_nodes.remove(next(pid for pid in found if pid != three_nodes.head_pid))
+
+        remover = in_background(remove)
+        yield found
+        remover.join(timeout=60)
+        assert len(found) == num_workers
+
+    return removing
+
+
+def a_checkpoint_in(run: Path) -> Callable[[], None]:
+    """Waits until a run has a checkpoint."""
+
+    def wait() -> None:
         while not runs.find_checkpoints(run):
             time.sleep(0.02)
-        found.update(nodes.raylets_with("RayTrainWorker"))
-        nodes.remove(next(pid for pid in found if pid != nodes.head_pid))
 
-    remover = in_background(remove)
-    yield found
-    remover.join()
+    return wait
 
 
 def last_weights(run: Path):
     return read_checkpoint(runs.find_checkpoints(run)[-1].path).weights
 
 
-def test_training_on_two_raylets_survives_the_removal_of_one(three_nodes, submit, storage):
+def test_training_on_two_raylets_survives_the_removal_of_one(removed, submit, storage):
     submit("finetune", "mine.toml", "--output", "runs/whole")
-    with a_node_removed_after_a_checkpoint(three_nodes, storage / "runs" / "broken") as workers:
+
+    with removed("RayTrainWorker", 2, a_checkpoint_in(storage / "runs" / "broken")) as workers:
         submit("finetune", "mine.toml", "--output", "runs/broken")
-    assert list(map(len, workers.values())) == [1, 1]
+    assert [len(found) for found in workers.values()] == [1, 1]
     whole, broken = (last_weights(storage / "runs" / name) for name in ("whole", "broken"))
     for name, expected in whole.items():
         np.testing.assert_array_equal(broken[name], expected, err_msg=name)
@@ -113,36 +135,70 @@ def test_training_on_two_raylets_survives_the_removal_of_one(three_nodes, submit
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 31))
 
 
-def test_a_range_of_workers_goes_on_with_those_that_are_left(three_nodes, submit, storage):
+def test_a_range_of_workers_goes_on_with_those_that_are_left(removed, submit, storage):
     same = ("--set", "training.dropout=0.0")  # dropout draws by worker
     submit("finetune", "mine.toml", *same, "--output", "runs/fixed")
     elastic = ("--set", "scaling.num_workers=[1, 3]")
-    with a_node_removed_after_a_checkpoint(three_nodes, storage / "runs" / "elastic") as workers:
+    with removed("RayTrainWorker", 3, a_checkpoint_in(storage / "runs" / "elastic")) as workers:
         submit("finetune", "mine.toml", *same, *elastic, "--output", "runs/elastic")
-    assert list(map(len, workers.values())) == [1, 1, 1]
+    assert [len(found) for found in workers.values()] == [1, 1, 1]
     left, right = (last_weights(storage / "runs" / name) for name in ("fixed", "elastic"))
     for name, expected in left.items():
         np.testing.assert_allclose(right[name], expected, atol=1e-3, err_msg=name)
 
 
-def test_prediction_on_all_raylets_gives_each_id_once_in_order_though_one_is_removed(
-    three_nodes, submit, storage
+def test_labelling_on_all_raylets_gives_each_row_once_as_without_the_removal_of_one(
+    removed, submit, storage, tiny_model_dir
 ):
-    seen: list[dict[int, list[int]]] = []
-
-    def remove_a_node_with_an_actor() -> None:
-        while len(found := three_nodes.raylets_with("_Actor")) < 3:
+    def wait_for_parts() -> None:
+        while len(list(storage.glob(".labelled.parts-*/part-*"))) < 6:
             time.sleep(0.02)
-        time.sleep(3)  # until blocks have come from each, and more are to come
-        seen.append(found)
-        three_nodes.remove(next(pid for pid in found if pid != three_nodes.head_pid))
 
-    remover = in_background(remove_a_node_with_an_actor)
-    submit("predict", "model", "many.jsonl", "--num-actors", "3", "--output", "labelled.jsonl")
-    remover.join(timeout=1)
-    assert seen
+    words = ("label", "model", "many.jsonl", "--engine", "onnxruntime", "--precision", "fp32")
+    with removed("_Actor", 3, wait_for_parts):
+        submit(*words, "--num-actors", "3", "--output", "labelled")
+    labelled = pyarrow.parquet.read_table(storage / "labelled" / ROWS)
     rows = [json.loads(line) for line in (storage / "many.jsonl").read_text().splitlines()]
-    given = [json.loads(line) for line in (storage / "labelled.jsonl").read_text().splitlines()]
+    assert labelled["id"].to_pylist() == list(range(len(rows)))
+    assert labelled["text"].to_pylist() == [row["text"] for row in rows]
+    teacher = Predictor.from_dir(tiny_model_dir, engine="onnxruntime", precision="fp32")
+    expected = teacher.run([row["text"] for row in rows]).logits
+    logits = np.stack(labelled["teacher_logits"].to_numpy())
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_prediction_on_all_raylets_gives_each_id_once_in_order_though_one_is_removed(
+    removed, submit, storage
+):
+    words = ("predict", "model", "many.jsonl", "--num-actors", "3", "--output", "predicted.jsonl")
+    # Until blocks have come from each, and more are to come.
+    with removed("_Actor", 3, lambda: time.sleep(3)):
+        submit(*words)
+    rows = [json.loads(line) for line in (storage / "many.jsonl").read_text().splitlines()]
+    given = [json.loads(line) for line in (storage / "predicted.jsonl").read_text().splitlines()]
     assert [row["id"] for row in given] == list(range(len(rows)))
     assert [row["text"] for row in given] == [row["text"] for row in rows]
     assert {row["label"] for row in given} <= {"negative", "positive"}
+
+
+def test_a_service_with_replicas_on_two_raylets_answers_while_one_is_removed(
+    removed, three_nodes, tmp_path, tiny_model_dir
+):
+    # A replica of the committed file takes 2 CPUs: a whole node.
+    with deployed(three_nodes, tiny_model_dir, tmp_path, num_replicas=2) as url:
+        with Load(url).running() as load:
+            time.sleep(2)
+            with removed("ServeReplica:text-model", 2, lambda: None) as before:
+                pass
+            removed_s = time.monotonic()
+            deadline_s = removed_s + 90
+            while len(after := three_nodes.raylets_with("ServeReplica:text-model")) < 2:
+                assert time.monotonic() < deadline_s, "no second replica came back"
+                time.sleep(0.2)
+            time.sleep(3)
+        assert [len(replicas) for replicas in before.values()] == [1, 1]
+    assert set(before) != set(after)
+    assert load.final == []
+    assert len(load.failures) <= 5 * load.num_clients, load.outcomes
+    assert load.longest_silence_s < 15, load.outcomes
+    assert max(load.answered_s) > removed_s + 3

@@ -37,6 +37,19 @@ def test_the_scenarios_of_the_method_are_there():
     } <= set(NAMES)
 
 
+def test_the_announcements_comparison_has_its_lengths_and_clients_for_single_texts_and_bulk():
+    scenario = load_scenario("announcement-2019")
+    for kind in ("single", "bulk"):
+        lanes = [lane for lane in scenario.lanes if lane.name.startswith(kind)]
+        assert [lane.text_characters for lane in lanes] == [20, 40, 80, 160, 320]
+        assert {lane.texts_per_request > 1 for lane in lanes} == {kind == "bulk"}
+        for lane in lanes:
+            clients = [
+                step.levels[lane.name] for step in scenario.steps() if lane.name in step.levels
+            ]
+            assert (min(clients), max(clients)) == (1, 64)
+
+
 def test_lists_make_a_phase_for_each_element(tmp_path):
     steps = load_scenario(written(tmp_path, GOOD)).steps()
     assert [step.levels["single"] for step in steps] == [1, 2, 1]
