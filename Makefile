@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.installed
 SOURCES := ernie_ray serve_apps loadtests benchmarks cluster tests
 
-.PHONY: setup fmt check test unit integration e2e tour soak bench compare proto lock
+.PHONY: setup fmt check test unit integration e2e gpu-check tour soak bench compare proto lock
 
 setup: $(READY)  ## install the locked dependencies into .venv
 
@@ -31,6 +31,9 @@ test: $(READY)  ## unit, integration and end-to-end tests
 
 unit integration e2e: $(READY)  ## one kind of test
 	$(BIN)/python -m pytest -m "not soak" tests/$@
+
+gpu-check: $(READY)  ## all that needs a CUDA device, in one table; skipped with its reason without
+	$(BIN)/python -m pytest -m gpu -q -p tests.gpu_table
 
 tour: $(READY)  ## the main job, small: train, distil, serve, ask, load
 	$(BIN)/ernie-ray tour

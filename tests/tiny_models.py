@@ -27,14 +27,14 @@ SPEC = ClassificationSpec(labels=("negative", "positive"))
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CHARACTERS, "good", "bad", "##s"]
 
 
-def tiny_encoder(*, num_layers: int = 2, seed: int = 0) -> PretrainedEncoder:
+def tiny_encoder(*, num_layers: int = 2, hidden_size: int = 32, seed: int = 0) -> PretrainedEncoder:
     """Random weights: hidden 32, 4 heads, a vocabulary of single characters."""
     config = EncoderConfig(
         vocab_size=len(VOCAB),
-        hidden_size=32,
+        hidden_size=hidden_size,
         num_layers=num_layers,
-        num_heads=4,
-        ffn_size=64,
+        num_heads=max(4, hidden_size // 64),
+        ffn_size=2 * hidden_size,
         activation="gelu",
         layer_norm_eps=1e-12,
         max_positions=64,

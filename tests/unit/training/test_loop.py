@@ -1,32 +1,11 @@
-from pathlib import Path
-
 import numpy as np
 import paddle
 import pytest
 
-from ernie_ray.config import TrainingSection
 from ernie_ray.errors import ConfigError
-from ernie_ray.models.encoder import load_weights, read_weights
-from ernie_ray.models.text_network import TextNetwork
-from ernie_ray.tasks import family_of
-from ernie_ray.training.checkpoint import read_checkpoint
-from ernie_ray.training.collective import WorkerGroup
-from ernie_ray.training.loop import TrainingData, TrainingLoop
-from tests.tiny_models import SPEC, tiny_cache, tiny_encoder, tiny_rows
-
-
-class ListReporter:
-    """Keeps what it is told, and the checkpoints."""
-
-    def __init__(self):
-        self.lines, self.evaluations, self.checkpoints = [], [], []
-
-    def log(self, metrics):
-        self.lines.append(dict(metrics))
-
-    def report(self, metrics, checkpoint_dir: Path | None):
-        self.evaluations.append(dict(metrics))
-        self.checkpoints.append(read_checkpoint(checkpoint_dir))
+from ernie_ray.models.encoder import read_weights
+from tests.tiny_models import tiny_cache, tiny_rows
+from tests.tiny_training import assert_equal_weights, build
 
 
 @pytest.fixture(scope="module")
@@ -36,40 +15,6 @@ def caches(tmp_path_factory):
         tiny_cache(folder / "train", tiny_rows(70, seed=1)),
         tiny_cache(folder / "dev", tiny_rows(40, seed=2)),
     )
-
-
-def build(caches, **changes) -> tuple[TrainingLoop, TextNetwork, ListReporter]:
-    settings = TrainingSection(
-        **{
-            "num_epochs": 2,
-            "global_batch_size": 16,
-            "per_worker_batch_size": 16,
-            "learning_rate": 3e-3,
-            "log_every_steps": 1,
-            **changes,
-        }
-    )
-    pretrained = tiny_encoder()
-    paddle.seed(settings.seed)
-    network = TextNetwork(
-        pretrained.config, pooling=pretrained.pooling, task=SPEC, dropout=settings.dropout
-    )
-    load_weights(network.encoder, pretrained.weights)
-    reporter = ListReporter()
-    loop = TrainingLoop(
-        network,
-        TrainingData(train=caches[0], dev=caches[1], pad_token_id=0),
-        settings,
-        family=family_of(SPEC),
-        group=WorkerGroup(),
-        reporter=reporter,
-    )
-    return loop, network, reporter
-
-
-def assert_equal_weights(a, b):
-    for (name, left), right in zip(read_weights(a).items(), read_weights(b).values(), strict=True):
-        np.testing.assert_array_equal(left, right, err_msg=name)
 
 
 def test_a_tiny_network_learns_the_telling_character(caches, tmp_path):
