@@ -9,6 +9,7 @@ from ernie_ray.config.recipe import (
     TaskSection,
     TrainingSection,
 )
+from ernie_ray.config.search import Range, SearchRecipe, TuneSection
 from ernie_ray.config.slim import (
     AugmentSection,
     LabelSection,
@@ -23,6 +24,7 @@ from ernie_ray.config.student import (
     DistillRecipe,
     StudentSection,
 )
+from ernie_ray.config.write import as_toml
 
 __all__ = [
     "AugmentSection",
@@ -32,15 +34,19 @@ __all__ = [
     "DistillationSection",
     "LabelSection",
     "ModelSection",
+    "Range",
     "Recipe",
     "ReportSection",
     "ScalingSection",
+    "SearchRecipe",
     "SlimDataSection",
     "SlimRecipe",
     "StudentSection",
     "TaskSection",
     "TeacherSection",
     "TrainingSection",
+    "TuneSection",
+    "as_toml",
     "builtin_recipes",
     "load_recipe",
     "load_recipe_of",
