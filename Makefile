@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.installed
 SOURCES := ernie_ray serve_apps loadtests benchmarks cluster tests
 
-.PHONY: setup fmt check test unit integration e2e gpu-check tour soak bench compare proto lock
+.PHONY: setup fmt check test unit integration e2e gpu-check tour soak bench quality compare proto lock
 
 setup: $(READY)  ## install the locked dependencies into .venv
 
@@ -44,6 +44,12 @@ soak: $(READY)  ## tests over 60 seconds
 bench: $(READY)  ## measurements; tables go to docs/results
 	$(BIN)/python -m benchmarks.engines
 	$(BIN)/python -m benchmarks.batching_policies
+	$(BIN)/python -m benchmarks.step_overhead
+	$(BIN)/python -m benchmarks.cpu_training
+
+quality: $(READY)  ## fine-tune on real data sets (ERNIE_RAY_DATA), some beside PyTorch; hours
+	$(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m benchmarks.torch_quality
 
 compare: $(READY)  ## our service beside Infinity on all-MiniLM-L6-v2: report, data and table
 	$(BIN)/python -m loadtests compare --targets ours,infinity --scenario peers --out loadtests-report

@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from benchmarks.quality_baselines import baselines
 from benchmarks.quality_sets import SETS, QualitySet
 from benchmarks.report import table, write_result
+from ernie_ray.config import Recipe, load_recipe
 
 RUNS = Path("build/benchmarks/quality")
 DATA = os.environ.get("ERNIE_RAY_DATA", "../shared/data")
@@ -39,32 +41,46 @@ def main() -> None:
     if missing:
         sys.exit(f"{data}: no data for {', '.join(missing)}; give --data or ERNIE_RAY_DATA")
     for one in tqdm(chosen, desc="data sets", unit="set"):
-        if not _record(one, kind).is_file():
-            _run(one, data, kind)
-    done = [one for one in SETS if _record(one, kind).is_file()]
+        if not record_path(one, kind).is_file():
+            run_set(one, data, kind)
+    done = [one for one in SETS if record_path(one, kind).is_file()]
     body = _body(done, kind)
     print(body)  # noqa: T201
     command = "python -m benchmarks.quality" + (" --full" if args.full else "")
     write_result(f"quality-{kind}", f"Quality of the {kind} recipes", command, body)
 
 
-def _record(one: QualitySet, kind: str) -> Path:
+def record_path(one: QualitySet, kind: str) -> Path:
+    """Where a set's record stands when it is done; its run folder has the same name without ending.
+
+    Args:
+        one: The set.
+        kind: Of recipe: ``quick``, ``full``, or another name for changed ones.
+    """
     return RUNS / kind / f"{one.name}.json"
 
 
-def _run(one: QualitySet, data: Path, kind: str) -> None:
+def recipe_of(one: QualitySet, data: Path, kind: str, changes: Sequence[str] = ()) -> Recipe:
+    """The resolved recipe of a set."""
+    return load_recipe(one.recipe, _settings(one, data, kind, changes))
+
+
+def _settings(one: QualitySet, data: Path, kind: str, changes: Sequence[str]) -> list[str]:
+    return [*one.overrides(str(data), is_full=kind == "full"), *changes]
+
+
+def run_set(one: QualitySet, data: Path, kind: str, changes: Sequence[str] = ()) -> None:
     """Fine-tune and measure one set; its record appears when all of it is there."""
-    overrides = one.overrides(str(data), is_full=kind == "full")
     run = RUNS / kind / one.name
-    settings = [part for setting in overrides for part in ("--set", setting)]
-    command = [sys.executable, "-m", "ernie_ray", "finetune", one.recipe, *settings]
+    settings = _settings(one, data, kind, changes)
+    options = [part for setting in settings for part in ("--set", setting)]
+    command = [sys.executable, "-m", "ernie_ray", "finetune", one.recipe, *options]
     subprocess.run([*command, "--output", str(run)], check=True)
 
-    from ernie_ray.config import load_recipe
     from ernie_ray.jobs.prepare import row_schema
     from ernie_ray.modeldir.folder import read_manifest
 
-    schema = row_schema(load_recipe(one.recipe, overrides))
+    schema = row_schema(recipe_of(one, data, kind, changes))
     task = read_manifest(run / "model").task
     constant, bag = baselines(task, schema, data / one.train, data / one.test)
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
@@ -76,9 +92,9 @@ def _run(one: QualitySet, data: Path, kind: str) -> None:
         "seconds": result["seconds"],
         "num_rows": evaluation["num_rows"],
     }
-    staging = _record(one, kind).with_suffix(".partial")
+    staging = record_path(one, kind).with_suffix(".partial")
     staging.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    staging.rename(_record(one, kind))
+    staging.rename(record_path(one, kind))
 
 
 def _body(done: list[QualitySet], kind: str) -> str:
@@ -86,7 +102,7 @@ def _body(done: list[QualitySet], kind: str) -> str:
               "training, min"]  # fmt: skip
     rows = []
     for one in done:
-        record: dict[str, Any] = json.loads(_record(one, kind).read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(record_path(one, kind).read_text(encoding="utf-8"))
         for i, metric in enumerate(one.metrics):
             values = [f"{100 * record[who][metric]:.1f}" for who in ("constant", "bag", "model")]
             seen = f"{one.steps * one.batch:,}" if kind == "quick" else "all, several times"

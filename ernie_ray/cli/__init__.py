@@ -20,6 +20,7 @@ from ernie_ray.errors import ErnieRayError
 COMMANDS = {
     "tour": "Everything once, small, on real text: train, distil, serve, ask, load.",
     "finetune": "Fine-tune a pretrained encoder by a recipe, export it, measure it.",
+    "tune": "Search a recipe's settings: many trials, a table, the best recipe.",
     "augment": "Make noisy copies of rows for a student to learn from.",
     "label": "Give rows the logits of a teacher.",
     "distill": "Train a fast student by a recipe, from a teacher's logits, labels or both.",

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ernie_ray.cli.options import address_option, open_storage, storage_option
+from ernie_ray.cli.options import named, open_storage, recipe_options
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.config import SlimRecipe, builtin_recipes, load_recipe_of
 
 
 @click.command(name="slim")
-@click.argument("recipe", required=False)
-@click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a setting."
-)
 @click.option("--output", metavar="FOLDER", help="Folder.  [default: runs/slim- and the recipe]")
-@click.option("--list", "list_recipes", is_flag=True, help="List the built-in recipes.")
-@click.option("--quiet", is_flag=True, help="No progress bars.")
-@click.option("--verbose", is_flag=True, help="Show Ray's log and what workers print.")
-@storage_option
-@address_option
+@recipe_options
 def command(
-    recipe: str | None,
-    overrides: tuple[str, ...],
-    output: str | None,
-    list_recipes: bool,
-    quiet: bool,
-    verbose: bool,
-    storage: str | None,
-    address: str | None,
+    recipe: str | None, overrides: tuple[str, ...], output: str | None, **options: Any
 ) -> None:
     r"""Distil a teacher into a fast student by RECIPE, a built-in name or a TOML file.
 
@@ -44,19 +30,22 @@ def command(
         --set data.dev=dev.jsonl --set data.test=test.jsonl
       ernie-ray slim mine.toml --set 'data.unlabelled=["more.jsonl"]' --output runs/slim
     """
-    if list_recipes:
+    if options["list_recipes"]:
         click.echo("\n".join(builtin_recipes("slim")))
         return
-    if recipe is None:
-        raise click.UsageError("name a RECIPE; --list shows the built-in ones")
+    recipe = named(recipe)
     settings = load_recipe_of(SlimRecipe, recipe, overrides, folder_name="slim")
     run = output or f"runs/slim-{Path(recipe).stem}"
-    place = open_storage(storage)
+    place = open_storage(options["storage"])
     place.resolve(run)  # a path that cannot work is an error before Ray starts
-    with connect(address, num_cpus=settings.scaling.num_local_cpus, verbose=verbose):
+    with connect(
+        options["address"],
+        num_cpus=settings.scaling.num_local_cpus,
+        verbose=options["verbose"],
+    ):
         from ernie_ray.jobs.slim import slim
 
-        result = slim(settings, run, storage=place, show_progress=not quiet)
+        result = slim(settings, run, storage=place, show_progress=not options["quiet"])
     click.echo(result.table)
     for name, location in result.stages.items():
         click.echo(f"{name}: {location}")

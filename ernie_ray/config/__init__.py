@@ -9,6 +9,7 @@ from ernie_ray.config.recipe import (
     TaskSection,
     TrainingSection,
 )
+from ernie_ray.config.search import Range, SearchRecipe, TuneSection
 from ernie_ray.config.slim import (
     AugmentSection,
     LabelSection,
@@ -35,6 +36,7 @@ from ernie_ray.config.tiny import (
     TransferSection,
     VocabularySection,
 )
+from ernie_ray.config.write import as_toml
 
 __all__ = [
     "AugmentSection",
@@ -47,9 +49,11 @@ __all__ = [
     "LessonModelSection",
     "LessonRecipe",
     "ModelSection",
+    "Range",
     "Recipe",
     "ReportSection",
     "ScalingSection",
+    "SearchRecipe",
     "SlimDataSection",
     "SlimRecipe",
     "StatesSection",
@@ -62,7 +66,9 @@ __all__ = [
     "TinyTeacherSection",
     "TrainingSection",
     "TransferSection",
+    "TuneSection",
     "VocabularySection",
+    "as_toml",
     "builtin_recipes",
     "load_recipe",
     "load_recipe_of",

@@ -20,7 +20,7 @@ def builtin_recipes(folder_name: str = "") -> dict[str, str]:
     """Names and TOML texts of the recipes inside the package.
 
     Args:
-        folder_name: Empty for fine-tuning, else ``distill``, ``slim`` or ``tiny``.
+        folder_name: Empty for fine-tuning, else ``distill``, ``slim``, ``tiny`` or ``tune``.
     """
     folder = resources.files("ernie_ray") / "recipes"
     if folder_name:

@@ -6,7 +6,6 @@ interrupted one stopped, and does nothing twice.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +20,12 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig,
 from ernie_ray.backend import PaddleConfig, PaddleTrainer
 from ernie_ray.config import DistillationSection, DistillRecipe, Lesson, LessonRecipe, Recipe
 from ernie_ray.environment import training_worker_environment
-from ernie_ray.errors import CheckpointError, ConfigError, ErnieRayError
+from ernie_ray.errors import CheckpointError, ErnieRayError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint
 from ernie_ray.jobs.prepare import Prepared, prepare, row_schema
-from ernie_ray.jobs.progress import start_buffer, watch
+from ernie_ray.jobs.progress import OnLine, start_buffer, watch
 from ernie_ray.jobs.report import write_report
 from ernie_ray.jobs.stopwatch import timed
 from ernie_ray.jobs.storage import Location, Storage
@@ -107,7 +106,7 @@ def run_recipe(
         show_progress: Draw progress bars on stderr.
     """
     result = FinetuneResult(storage.resolve(run), storage.resolve(f"{run}/{runs.MODEL}"))
-    _claim_run(recipe, run, storage)
+    runs.claim_run(recipe.model_dump(mode="json"), run, storage)
     with timed(result.seconds, "prepare"):
         prepared = prepare_run(recipe, run, storage, show_progress=show_progress)
     with timed(result.seconds, "train"):
@@ -121,10 +120,30 @@ def run_recipe(
                 storage.fetch(result.model), test, row_schema(recipe), show_progress=show_progress
             )
         result.metrics["test"] = evaluation.metrics
-        _write_json(evaluation.as_json(), f"{run}/{runs.EVALUATION}", storage)
-    _write_json(_as_json(result), f"{run}/{runs.RESULT}", storage)
+        runs.write_json(evaluation.as_json(), f"{run}/{runs.EVALUATION}", storage)
+    runs.write_json(_as_json(result), f"{run}/{runs.RESULT}", storage)
     _report(run, storage)
     return result
+
+
+def train_prepared(
+    recipe: Recipe, run: str, prepared: Prepared, *, storage: Storage, on_line: OnLine
+) -> None:
+    """Train in a run folder and stop there; ``finetune`` with the same folder does what is left.
+
+    Args:
+        recipe: The resolved recipe.
+        run: The run folder.
+        prepared: What the workers read.
+        storage: Resolves the run folder.
+        on_line: Called with each line of metrics.
+
+    Raises:
+        ConfigError: The folder holds another run.
+        ErnieRayError: Training failed more often than ``scaling.max_failures``.
+    """
+    runs.claim_run(recipe.model_dump(mode="json"), run, storage)
+    _train(recipe, None, run, prepared, storage, on_line=on_line)
 
 
 def _report(run: str, storage: Storage) -> None:
@@ -142,29 +161,6 @@ def _report(run: str, storage: Storage) -> None:
         storage.publish(write_report(copy), f"{run}/{runs.REPORT}")
 
 
-def _claim_run(recipe: AnyRecipe, run: str, storage: Storage) -> None:
-    """Write the recipe into a new run folder, or check that the folder's run has the same."""
-    name = f"{run}/{runs.RECIPE}"
-    wanted = recipe.model_dump(mode="json")
-    if not storage.exists(name):
-        _write_json(wanted, name, storage)
-        return
-    found = json.loads(storage.fetch(name).read_text(encoding="utf-8"))
-    # How many machines work on a run may change from one attempt to the next.
-    changed = [
-        f"{section}.{key}"
-        for section in wanted
-        if section != "scaling"
-        for key in (wanted[section] or {}).keys() | (found.get(section) or {}).keys()
-        if (wanted[section] or {}).get(key) != (found.get(section) or {}).get(key)
-    ]
-    if changed:
-        raise ConfigError(
-            f"{storage.resolve(run)} holds a run with another {', '.join(sorted(changed))}; "
-            "choose another --output, or give the same recipe to go on with that run"
-        )
-
-
 def _train(
     recipe: AnyRecipe,
     distillation: DistillationSection | Lesson | None,
@@ -172,7 +168,8 @@ def _train(
     prepared: Prepared,
     storage: Storage,
     *,
-    show_progress: bool,
+    show_progress: bool = False,
+    on_line: OnLine | None = None,
 ) -> None:
     if storage.exists(f"{run}/{runs.MODEL}"):
         return
@@ -198,7 +195,7 @@ def _train(
     )
     with (
         _metrics_file(run, storage) as metrics_path,
-        watch(buffer, metrics_path, show_progress=show_progress),
+        watch(buffer, metrics_path, show_progress=show_progress, on_line=on_line),
     ):
         try:
             trainer.fit()
@@ -219,7 +216,7 @@ def _scaling(recipe: AnyRecipe) -> ScalingConfig:
 
 
 def _run_config(recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage) -> RunConfig:
-    metric = _primary_metric(prepared, storage) if prepared.dev else None
+    metric = primary_metric(prepared, storage) if prepared.dev else None
     return RunConfig(
         name=runs.TRAIN,
         storage_path=str(storage.resolve(run)),
@@ -230,7 +227,8 @@ def _run_config(recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storag
     )
 
 
-def _primary_metric(prepared: Prepared, storage: Storage) -> str:
+def primary_metric(prepared: Prepared, storage: Storage) -> str:
+    """Name the dev metric by which a run's task chooses checkpoints."""
     return family_of(read_spec(storage.fetch(prepared.start)).task).primary_metric
 
 
@@ -238,7 +236,7 @@ def _export(recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage) -
     """Export the best checkpoint and give its dev metrics."""
     # Of a remote run only the checkpoints are needed here; their parent is shaped like the run.
     local_run = storage.fetch(f"{run}/{runs.TRAIN}").parent
-    best = runs.best_checkpoint(local_run, _primary_metric(prepared, storage))
+    best = runs.best_checkpoint(local_run, primary_metric(prepared, storage))
     if not storage.exists(f"{run}/{runs.MODEL}"):
         name = recipe.model_name or str(storage.resolve(run)).rstrip("/").rpartition("/")[2]
         lineage = Lineage(
@@ -300,10 +298,3 @@ def _as_json(result: FinetuneResult) -> dict[str, Any]:
         "metrics": result.metrics,
         "seconds": result.seconds,
     }
-
-
-def _write_json(value: dict[str, Any], name: str, storage: Storage) -> None:
-    with TemporaryDirectory(prefix="ernie-ray-") as folder:
-        path = Path(folder) / name.rpartition("/")[2]
-        path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        storage.publish(path, name)

@@ -61,7 +61,9 @@ def row_schema(recipe: Recipe | DistillRecipe | LessonRecipe) -> RowSchema:
     return schema if recipe.task is None else loose_schema(recipe.task, schema)
 
 
-def prepare(recipe: Recipe, run: str, storage: Storage, *, show_progress: bool) -> Prepared:
+def prepare(
+    recipe: Recipe, run: str, storage: Storage, *, show_progress: bool, features_of: str = ""
+) -> Prepared:
     """Write the start folder and the feature caches of a run, or find them written.
 
     Args:
@@ -69,6 +71,7 @@ def prepare(recipe: Recipe, run: str, storage: Storage, *, show_progress: bool) 
         run: The run folder, as ``Storage.resolve`` takes it.
         storage: Resolves the recipe's files and the run folder.
         show_progress: Draw bars on stderr.
+        features_of: Folder whose feature caches are added to and used; empty: the run's.
 
     Raises:
         DataError: A file or row cannot be used.
@@ -83,7 +86,9 @@ def prepare(recipe: Recipe, run: str, storage: Storage, *, show_progress: bool) 
         for split, name in splits.items()
         if name
     }
-    return prepare_features(start, requests, run, storage, show_progress=show_progress)
+    return prepare_features(
+        start, requests, features_of or run, storage, show_progress=show_progress
+    )
 
 
 def prepare_features(

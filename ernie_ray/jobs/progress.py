@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 _POLL_INTERVAL_S = 0.5
+
+OnLine = Callable[[dict[str, float]], None]
+"""Takes one line of metrics: of training, with ``loss``, or of an evaluation."""
 
 
 class MetricsBuffer:
@@ -79,16 +82,20 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def watch(buffer: Any, path: Path, *, show_progress: bool) -> Iterator[None]:
+def watch(
+    buffer: Any, path: Path, *, show_progress: bool, on_line: OnLine | None = None
+) -> Iterator[None]:
     """Write a buffer's lines to a file, and draw them as a bar, while the block runs.
 
     Args:
         buffer: Handle of a ``MetricsBuffer``.
         path: The metrics file.
         show_progress: Draw the bar on stderr.
+        on_line: Called with each line that was written, in a thread of its own.
     """
     done = threading.Event()
-    thread = threading.Thread(target=_watch, args=(buffer, path, done, show_progress), daemon=True)
+    arguments = (buffer, path, done, show_progress, on_line)
+    thread = threading.Thread(target=_watch, args=arguments, daemon=True)
     thread.start()
     try:
         yield
@@ -97,7 +104,9 @@ def watch(buffer: Any, path: Path, *, show_progress: bool) -> Iterator[None]:
         thread.join()
 
 
-def _watch(buffer: Any, path: Path, done: threading.Event, show_progress: bool) -> None:
+def _watch(
+    buffer: Any, path: Path, done: threading.Event, show_progress: bool, on_line: OnLine | None
+) -> None:
     file = MetricsFile(path)
     with tqdm(desc="train", unit=" steps", disable=not show_progress) as bar:
         while True:
@@ -105,6 +114,8 @@ def _watch(buffer: Any, path: Path, done: threading.Event, show_progress: bool) 
             for line in ray.get(buffer.drain.remote()):
                 file.write(line)
                 _draw(bar, line)
+                if on_line is not None:
+                    on_line(line)
             if is_last_round:
                 return
 

@@ -14,11 +14,15 @@ report.html        all of this for a reader: one file that needs no network
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from ernie_ray.errors import CheckpointError
+from ernie_ray.errors import CheckpointError, ConfigError
+from ernie_ray.jobs.storage import Storage
 from ernie_ray.training.checkpoint import STATE, read_state
 
 RECIPE = "recipe.json"
@@ -70,3 +74,47 @@ def best_checkpoint(run: Path, metric: str) -> WholeCheckpoint:
             f"{run}: no whole checkpoint; run `ernie-ray finetune` with this --output first"
         )
     return max(checkpoints, key=lambda c: (c.metrics.get(metric, float("-inf")), c.step))
+
+
+def claim_run(wanted: dict[str, Any], run: str, storage: Storage) -> None:
+    """Write the recipe into a new run folder, or check that the folder's run has the same.
+
+    Args:
+        wanted: Settings by section.
+        run: The run folder.
+        storage: Resolves it.
+
+    Raises:
+        ConfigError: The folder holds a run with other settings.
+    """
+    name = f"{run}/{RECIPE}"
+    if not storage.exists(name):
+        write_json(wanted, name, storage)
+        return
+    found = json.loads(storage.fetch(name).read_text(encoding="utf-8"))
+    # How many machines work on a run may change from one attempt to the next.
+    changed = [
+        f"{section}.{key}"
+        for section in wanted
+        if section != "scaling"
+        for key in (wanted[section] or {}).keys() | (found.get(section) or {}).keys()
+        if (wanted[section] or {}).get(key) != (found.get(section) or {}).get(key)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{storage.resolve(run)} holds a run with another {', '.join(sorted(changed))}; "
+            "choose another --output, or give the same recipe to go on with that run"
+        )
+
+
+def write_json(value: Any, name: str, storage: Storage) -> None:
+    """Put a JSON file in place, whole or not at all."""
+    write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", name, storage)
+
+
+def write_text(text: str, name: str, storage: Storage) -> None:
+    """Put a text file in place, whole or not at all."""
+    with TemporaryDirectory(prefix="ernie-ray-") as folder:
+        path = Path(folder) / name.rpartition("/")[2]
+        path.write_text(text, encoding="utf-8")
+        storage.publish(path, name)

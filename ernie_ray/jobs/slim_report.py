@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ernie_ray.jobs.text_table import text_table
+
 PLOT_SUFFIXES = (".svg", ".png")
 
 
@@ -47,13 +49,7 @@ def render_table(report: SlimReport) -> str:
     header = ["", f"dev {report.metric}", "test", "MB", "texts/s", "p50 ms", "p99 ms", "x teacher"]
     header += ["x base"] if report.base else []
     lines = [header, *(_cells(report, row) for row in report.rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    text = [
-        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in
-                  enumerate(zip(line, widths, strict=True)))
-        for line in lines
-    ]  # fmt: skip
-    return "\n".join(line.rstrip() for line in text)
+    return text_table(lines)
 
 
 def _cells(report: SlimReport, row: ReportRow) -> list[str]:

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from ernie_ray.config import load_recipe
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs import runs
 from tests.tiny_models import tiny_rows
@@ -85,6 +86,19 @@ def test_predict_by_actors_and_without_leave_the_same_file(job, storage):
     )
     assert [row["id"] for row in actors] == list(range(600))
     assert [row["label"] for row in actors] == [row["label"] for row in alone]
+
+
+def test_tune_leaves_a_table_and_a_recipe_that_loads(job, storage, working_dir):
+    search = '\n[search]\n"training.learning_rate" = [1e-3, 3e-3]\n[tune]\nmax_concurrent = 2\n'
+    (working_dir / "search.toml").write_text(RECIPE + search)
+    words = ("tune", "search.toml", "--set", "training.max_steps=10", "--output", "runs/search")
+    status, log = job("tune", *words, *job.storage)
+    assert status == 0, log
+    table = (storage / "runs" / "search" / "trials.txt").read_text()
+    assert len(table.splitlines()) == 3
+    assert table in log
+    best = load_recipe(str(storage / "runs" / "search" / "best.toml"))
+    assert best.training.learning_rate in (1e-3, 3e-3)
 
 
 def test_export_leaves_a_model_directory(job, storage):

@@ -1,0 +1,317 @@
+"""Search a recipe's settings: Ray Tune starts the trials, and ASHA stops those that fall behind.
+
+A trial is a fine-tuning run of its own, up to its last checkpoint, in ``trials/NNN``. Rows are
+tokenized once for all trials that tokenize alike. The same call again goes on: trials that are over
+are not run again but count for the others, and a broken-off one goes on from its checkpoint.
+
+best.toml          the best recipe, which ``finetune`` takes
+trials.txt         the table of all trials; trials.json: the same with every measurement
+trials/            a run folder each
+starts/ features/  what the trials share
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import uuid
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from ray import tune as ray_tune
+from ray.tune.schedulers import ASHAScheduler
+from tqdm import tqdm
+
+from ernie_ray.config import Recipe, SearchRecipe, TuneSection, as_toml
+from ernie_ray.errors import ErnieRayError
+from ernie_ray.jobs import runs
+from ernie_ray.jobs.finetune import primary_metric, train_prepared
+from ernie_ray.jobs.prepare import Prepared, prepare
+from ernie_ray.jobs.progress import read_metrics
+from ernie_ray.jobs.storage import Location, Storage
+from ernie_ray.jobs.trials import Evaluation, Trial, TrialBoard
+
+BEST = "best.toml"
+TABLE = "trials.txt"
+# ASHA wants to know when a trial ends; its rungs are powers of the factor, so this is never.
+_MAX_RUNGS = 20
+# A trial's own process only waits for its training workers, and must not take a CPU from them; Ray
+# Tune wants some resource to be named, and this one every cluster has.
+_TRIAL_RESOURCES = {"node:__internal_head__": 0.001}
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a search came to.
+
+    Attributes:
+        output: Its folder.
+        recipe: The best recipe's file.
+        best: The best trial.
+        run: The best trial's run folder.
+        failed: Trials that could not be brought to an end.
+        table: All trials, the best first.
+    """
+
+    output: Location
+    recipe: Location
+    best: Trial
+    run: Location
+    failed: list[Trial]
+    table: str
+
+
+class TrialArgs(BaseModel):
+    """What a trial's process needs to know; paths and URIs, never arrays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trial: Trial
+    recipe: Recipe = Field(description="With the trial's values.")
+    run: str = Field(description="Its run folder.")
+    metric: str = Field(description="Dev metric that decides.")
+    prepared: Prepared = Field(description="What the training workers read.")
+
+
+def tune(
+    recipe: SearchRecipe, output: str, *, storage: Storage, show_progress: bool = True
+) -> TuneResult:
+    """Try recipes and say which is best. Ray must be initialised.
+
+    Args:
+        recipe: The resolved recipe with its ranges.
+        output: Folder to write.
+        storage: Resolves the recipe's files and the folder.
+        show_progress: Draw progress bars on stderr.
+
+    Raises:
+        ConfigError: The folder holds another search, or the metric is not one of the task's.
+        DataError: A file or row cannot be used.
+        ErnieRayError: No trial could be measured.
+        KeyboardInterrupt: Ctrl-C; what is done is kept.
+    """
+    free = {"tune": {"num_trials", "max_concurrent"}}  # may change when a search goes on
+    runs.claim_run(recipe.model_dump(mode="json", exclude=free), output, storage)
+    board = TrialBoard(recipe.trials(), output, storage)
+    left = board.left()
+    prepared = {
+        trial.number: _prepare(recipe, trial, output, storage, show_progress=show_progress)
+        for trial in left or board.trials[:1]
+    }
+    metric = recipe.tune.metric or primary_metric(next(iter(prepared.values())), storage)
+    if left:
+        args = [
+            TrialArgs(
+                trial=trial,
+                recipe=recipe.recipe_with(trial.values),
+                run=str(storage.resolve(_run_of(trial, output))),
+                metric=metric,
+                prepared=prepared[trial.number],
+            )
+            for trial in left
+        ]
+        _run(args, recipe, board, f"{output}/.tune-{uuid.uuid4().hex[:8]}", storage, show_progress)
+    return _finish(recipe, board, output, storage, metric)
+
+
+def _run_of(trial: Trial, output: str) -> str:
+    return f"{output}/trials/{trial.name}"
+
+
+def _prepare(
+    recipe: SearchRecipe, trial: Trial, output: str, storage: Storage, *, show_progress: bool
+) -> Prepared:
+    """Make what a trial's workers read, or find it made for another trial."""
+    settings = recipe.recipe_with(trial.values)
+    deciding = settings.model_dump_json(include={"data", "task", "model"})
+    start = f"{output}/starts/{hashlib.sha256(deciding.encode()).hexdigest()[:12]}"
+    return prepare(settings, start, storage, show_progress=show_progress, features_of=output)
+
+
+def _run(
+    args: list[TrialArgs],
+    recipe: SearchRecipe,
+    board: TrialBoard,
+    folder: str,
+    storage: Storage,
+    show_progress: bool,
+) -> None:
+    """Run trials until each is over; ``folder`` is Ray Tune's own, and gone afterwards."""
+    parent, _, name = str(storage.resolve(folder)).rpartition("/")
+    with tqdm(
+        desc="trials",
+        unit=" trials",
+        total=len(board.trials),
+        initial=len(board.trials) - len(args),
+        disable=not show_progress,
+    ) as bar:
+        tuner = ray_tune.Tuner(
+            ray_tune.with_resources(run_trial, ray_tune.PlacementGroupFactory([_TRIAL_RESOURCES])),
+            param_space={"args": ray_tune.grid_search([one.model_dump_json() for one in args])},
+            tune_config=ray_tune.TuneConfig(
+                scheduler=_scheduler(recipe.tune, board),
+                max_concurrent_trials=recipe.tune.max_concurrent,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+                # A trial that was stopped leaves a thread behind that waits for its workers.
+                reuse_actors=False,
+            ),
+            run_config=ray_tune.RunConfig(
+                name=name,
+                storage_path=parent,
+                stop=_is_over,
+                failure_config=ray_tune.FailureConfig(max_failures=recipe.scaling.max_failures),
+                callbacks=[_Watcher(board, bar, recipe.tune.mode)],
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            storage.remove(folder)
+    if board.left():  # Ray Tune takes Ctrl-C for a wish to end well
+        raise KeyboardInterrupt
+
+
+def run_trial(config: dict[str, Any]) -> None:
+    """Train by one recipe and report each evaluation; runs in a process that Ray Tune starts."""
+    args = TrialArgs.model_validate_json(config["args"])
+    storage = Storage()
+    for step, value in sorted(_known_values(args, storage).items()):
+        _report(step, value)
+
+    def on_line(line: dict[str, float]) -> None:
+        if "loss" in line:
+            return
+        value = line.get(args.metric, math.nan)
+        problem = "" if math.isfinite(value) else _no_value(args.metric, line)
+        _report(int(line["step"]), value, problem=problem)
+
+    try:
+        train_prepared(args.recipe, args.run, args.prepared, storage=storage, on_line=on_line)
+    except ErnieRayError as error:
+        _report(0, problem=f"{type(error).__name__}: {error}")
+    else:
+        _report(0, is_finished=True)
+
+
+def _known_values(args: TrialArgs, storage: Storage) -> dict[int, float]:
+    """Values of an earlier attempt by step: as on the board, else as the run logged them."""
+    log = f"{args.run}/{runs.METRICS}"
+    lines = read_metrics(storage.fetch(log)) if storage.exists(log) else []
+    logged = {line["step"]: line[args.metric] for line in lines if args.metric in line}
+    return logged | {evaluation.step: evaluation.value for evaluation in args.trial.evaluations}
+
+
+def _no_value(metric: str, line: dict[str, float]) -> str:
+    if metric in line:
+        return f"{metric} is {line[metric]}; the training diverged"
+    known = ", ".join(name for name in line if name != "step")
+    return f"the dev rows give no metric {metric!r}; set tune.metric to one of: {known}"
+
+
+def _report(
+    step: int, value: float = math.nan, *, problem: str = "", is_finished: bool = False
+) -> None:
+    ray_tune.report({"step": step, "value": value, "problem": problem, "is_finished": is_finished})
+
+
+def _is_over(_trial_id: str, result: dict[str, Any]) -> bool:
+    return bool(result.get("problem"))
+
+
+def _scheduler(settings: TuneSection, board: TrialBoard) -> ASHAScheduler:
+    """ASHA that knows the trials which an earlier attempt brought to their end."""
+    scheduler = ASHAScheduler(
+        time_attr="step",
+        metric="value",
+        mode=settings.mode,
+        max_t=settings.grace_steps * settings.reduction_factor**_MAX_RUNGS,
+        grace_period=settings.grace_steps,
+        reduction_factor=settings.reduction_factor,
+        stop_last_trials=False,
+    )
+    for trial in board.trials:
+        if trial.is_over:
+            known: Any = SimpleNamespace(trial_id=f"earlier-{trial.name}")
+            scheduler.on_trial_add(None, known)
+            for evaluation in trial.evaluations:
+                scheduler.on_trial_result(None, known, evaluation.model_dump())
+    return scheduler
+
+
+class _Watcher(ray_tune.Callback):
+    """Keeps the board up to date; called by Ray Tune in the driver."""
+
+    def __init__(self, board: TrialBoard, bar: Any, mode: str) -> None:
+        self._board = board
+        self._bar = bar
+        self._mode = mode
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray Tune writes it beside its own state, which nobody reads
+
+    def on_trial_start(self, *, trial: Any, **_info: Any) -> None:
+        """Mark a trial as running."""
+        self._put(self._known(trial).model_copy(update={"state": "running"}))
+
+    def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_info: Any) -> None:
+        """Take a measurement, or that the trial is over."""
+        known = self._known(trial)
+        if result["problem"]:
+            known = known.model_copy(update={"state": "failed", "problem": result["problem"]})
+        elif result["is_finished"]:
+            known = known.model_copy(update={"state": "finished"})
+        else:
+            known = known.with_evaluation(Evaluation(step=result["step"], value=result["value"]))
+        self._put(known)
+
+    def on_trial_complete(self, *, trial: Any, **_info: Any) -> None:
+        """A trial that ends without having said that it is over was stopped by the scheduler."""
+        known = self._known(trial)
+        if not known.is_over:
+            known = known.model_copy(update={"state": "stopped"})
+        self._bar.update()
+        self._put(known)
+
+    def on_trial_error(self, *, trial: Any, **_info: Any) -> None:
+        """A trial's process failed more often than allowed."""
+        problem = str(trial.get_error()).strip().splitlines()[-1]
+        self._bar.update()
+        self._put(self._known(trial).model_copy(update={"state": "failed", "problem": problem}))
+
+    def _known(self, trial: Any) -> Trial:
+        number = TrialArgs.model_validate_json(trial.config["args"]).trial.number
+        return self._board.trials[number]
+
+    def _put(self, trial: Trial) -> None:
+        self._board.put(trial)
+        best = self._board.best(self._mode)
+        value = best.best(self._mode) if best else None
+        if best and value:
+            self._bar.set_postfix_str(f"best {value.value:.4f} (trial {best.name})")
+
+
+def _finish(
+    recipe: SearchRecipe, board: TrialBoard, output: str, storage: Storage, metric: str
+) -> TuneResult:
+    """Write the table and the best recipe."""
+    mode = recipe.tune.mode
+    table = board.table(metric, mode)
+    runs.write_text(table + "\n", f"{output}/{TABLE}", storage)
+    best = board.best(mode)
+    evaluation = best.best(mode) if best else None
+    if best is None or evaluation is None:
+        problem = next((trial.problem for trial in board.trials if trial.problem), "none ran")
+        raise ErnieRayError(f"no trial could be measured; the first problem: {problem}")
+    note = f"# Trial {best.name}: {metric} {evaluation.value:.4f} at step {evaluation.step}\n\n"
+    runs.write_text(note + as_toml(recipe.recipe_with(best.values)), f"{output}/{BEST}", storage)
+    return TuneResult(
+        output=storage.resolve(output),
+        recipe=storage.resolve(f"{output}/{BEST}"),
+        best=best,
+        run=storage.resolve(_run_of(best, output)),
+        failed=[trial for trial in board.trials if trial.state == "failed"],
+        table=table,
+    )

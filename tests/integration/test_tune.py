@@ -1,0 +1,89 @@
+"""A search over a tiny recipe: real trials on Ray Tune, each with a Ray Train run of its own."""
+
+import json
+
+import pytest
+
+from ernie_ray.config import SearchRecipe, load_recipe
+from ernie_ray.errors import ConfigError
+from ernie_ray.jobs import runs
+from ernie_ray.jobs.progress import read_metrics
+from ernie_ray.jobs.storage import Storage
+from ernie_ray.jobs.trials import TRIALS
+from ernie_ray.jobs.tune import tune
+from tests.tiny_models import tiny_rows
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    for seed, (name, size) in enumerate({"train": 160, "dev": 60}.items()):
+        lines = (
+            json.dumps({"text": text, "label": label}) for text, label in tiny_rows(size, seed)
+        )
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture
+def search(folder, tiny_embedding_dir):
+    """Run the tiny search with changes of its table [tune]."""
+
+    def run(output: str, **changes):
+        recipe = SearchRecipe.model_validate(
+            {
+                "data": {"train": "train.jsonl", "dev": "dev.jsonl"},
+                "model": {"pretrained": str(tiny_embedding_dir), "max_tokens": 32},
+                "training": {
+                    "global_batch_size": 16,
+                    "num_epochs": 2,
+                    "dropout": 0.0,
+                    "eval_every_steps": 10,
+                },
+                "search": {"training.learning_rate": [3e-3, 4e-3]},
+                "tune": {"grace_steps": 10, **changes},
+            }
+        )
+        return tune(recipe, output, storage=Storage(str(folder)), show_progress=False)
+
+    return run
+
+
+def records(folder, output):
+    return json.loads((folder / output / TRIALS).read_text())
+
+
+def test_a_search_goes_on_stops_what_falls_behind_and_writes_the_best_recipe(search, folder):
+    search("found", num_trials=1)
+    (before,) = records(folder, "found")
+    assert before["state"] == "finished"
+    assert [e["step"] for e in before["evaluations"]] == [10, 20]
+    assert len(list((folder / "found" / "features").iterdir())) == 2  # train and dev
+
+    # As a search leaves it that was killed when its first trial had been measured once.
+    broken = before | {"state": "running", "evaluations": [{"step": 10, "value": 0.99}]}
+    (folder / "found" / TRIALS).write_text(json.dumps([broken]))
+    result = search("found", num_trials=2)
+    first, second = records(folder, "found")
+    assert first["state"] == "finished"
+    assert first["evaluations"] == [*broken["evaluations"], before["evaluations"][1]]
+    logged = read_metrics(folder / "found" / "trials" / "000" / runs.METRICS)
+    assert [line["step"] for line in logged if "loss" in line] == [10, 20]  # nothing twice
+    assert second["state"] == "stopped"
+    assert [e["step"] for e in second["evaluations"]] == [10]
+    assert first["values"] != second["values"]
+    assert len(list((folder / "found" / "features").iterdir())) == 2  # shared
+
+    assert [line.split()[0] for line in result.table.splitlines()] == ["trial", "000", "001"]
+    assert (folder / "found" / "trials.txt").read_text() == result.table + "\n"
+    assert result.best.number == 0
+    best = load_recipe(str(result.recipe))
+    assert best.training.learning_rate == first["values"]["training.learning_rate"]
+    claimed = json.loads((result.run / runs.RECIPE).read_text())
+    assert best.model_dump(mode="json") == claimed  # so that `finetune` goes on in its folder
+    assert not list((folder / "found").glob(".tune-*"))
+
+    with pytest.raises(ConfigError, match=r"another tune\.seed"):
+        search("found", num_trials=2, seed=1)
