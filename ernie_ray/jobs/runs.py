@@ -96,8 +96,8 @@ def claim_run(wanted: dict[str, Any], run: str, storage: Storage) -> None:
         f"{section}.{key}"
         for section in wanted
         if section != "scaling"
-        for key in wanted[section].keys() | found.get(section, {}).keys()
-        if wanted[section].get(key) != found.get(section, {}).get(key)
+        for key in (wanted[section] or {}).keys() | (found.get(section) or {}).keys()
+        if (wanted[section] or {}).get(key) != (found.get(section) or {}).get(key)
     ]
     if changed:
         raise ConfigError(
