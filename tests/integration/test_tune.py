@@ -1,8 +1,10 @@
 """A search over a tiny recipe: real trials on Ray Tune, each with a Ray Train run of its own."""
 
 import json
+import time
 
 import pytest
+import ray
 
 from ernie_ray.config import SearchRecipe, load_recipe
 from ernie_ray.errors import ConfigError
@@ -84,6 +86,8 @@ def test_a_search_goes_on_stops_what_falls_behind_and_writes_the_best_recipe(sea
     claimed = json.loads((result.run / runs.RECIPE).read_text())
     assert best.model_dump(mode="json") == claimed  # so that `finetune` goes on in its folder
     assert not list((folder / "found").glob(".tune-*"))
+    while ray.available_resources()["CPU"] < ray.cluster_resources()["CPU"]:
+        time.sleep(0.1)  # until the workers of the stopped trial are gone, or this test's time is
 
     with pytest.raises(ConfigError, match=r"another tune\.seed"):
         search("found", num_trials=2, seed=1)
