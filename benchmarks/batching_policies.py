@@ -20,6 +20,8 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import shlex
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -189,11 +191,10 @@ def main() -> None:
     predictor = Predictor.from_dir(model, num_threads=args.threads)
     rows = predictor.tokenize(found)
     most_per_s, outcomes = measure(predictor, rows, args.rounds)
-    options = f" --num-texts {args.num_texts} --rounds {args.rounds} --threads {args.threads}"
     path = write_result(
         "batching_policies",
         "Batching policies under the same arrivals",
-        f"python -m benchmarks.batching_policies{options}",
+        shlex.join(["python", "-m", "benchmarks.batching_policies", *sys.argv[1:]]),
         _report(predictor, rows, most_per_s, outcomes),
     )
     print(path.read_text(encoding="utf-8"))  # noqa: T201
