@@ -39,33 +39,6 @@ bad_rows_option = click.option(
 _SHOWN_SKIPPED = 20
 
 
-def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what every command takes that runs a recipe: the recipe, its changes, and where."""
-    for add in (
-        address_option,
-        storage_option,
-        click.option("--verbose", is_flag=True, help="Show Ray's log and what workers print."),
-        click.option("--quiet", is_flag=True, help="No progress bars."),
-        click.option(
-            "--list", "list_recipes", is_flag=True, help="List the built-in recipes."
-        ),
-        click.option(
-            "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
-            help="Change a setting.",
-        ),
-        click.argument("recipe", required=False),
-    ):  # fmt: skip
-        command = add(command)
-    return command
-
-
-def named(recipe: str | None) -> str:
-    """Give the recipe of a command that cannot do without one."""
-    if recipe is None:
-        raise click.UsageError("name a RECIPE; --list shows the built-in ones")
-    return recipe
-
-
 def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that name the columns of the texts."""
     pair = click.option(

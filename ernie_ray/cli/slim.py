@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import click
 
-from ernie_ray.cli.options import named, open_storage, recipe_options
-from ernie_ray.cli.ray_session import connect
-from ernie_ray.config import SlimRecipe, builtin_recipes, load_recipe_of
+from ernie_ray.cli.recipe_run import RecipeRun, runs_recipe
+from ernie_ray.config import SlimRecipe
 
 
 @click.command(name="slim")
-@click.option("--output", metavar="FOLDER", help="Folder.  [default: runs/slim- and the recipe]")
-@recipe_options
-def command(
-    recipe: str | None, overrides: tuple[str, ...], output: str | None, **options: Any
-) -> None:
+@runs_recipe(SlimRecipe, "slim")
+def command(run: RecipeRun[SlimRecipe]) -> None:
     r"""Distil a teacher into a fast student by RECIPE, a built-in name or a TOML file.
 
     Copies the training rows with noise, lets the teacher label them and any unlabelled rows,
@@ -30,22 +23,10 @@ def command(
         --set data.dev=dev.jsonl --set data.test=test.jsonl
       ernie-ray slim mine.toml --set 'data.unlabelled=["more.jsonl"]' --output runs/slim
     """
-    if options["list_recipes"]:
-        click.echo("\n".join(builtin_recipes("slim")))
-        return
-    recipe = named(recipe)
-    settings = load_recipe_of(SlimRecipe, recipe, overrides, folder_name="slim")
-    run = output or f"runs/slim-{Path(recipe).stem}"
-    place = open_storage(options["storage"])
-    place.resolve(run)  # a path that cannot work is an error before Ray starts
-    with connect(
-        options["address"],
-        num_cpus=settings.scaling.num_local_cpus,
-        verbose=options["verbose"],
-    ):
+    with run.ray(run.recipe.scaling.num_local_cpus):
         from ernie_ray.jobs.slim import slim
 
-        result = slim(settings, run, storage=place, show_progress=not options["quiet"])
+        result = slim(run.recipe, run.folder, storage=run.storage, show_progress=run.shows_progress)
     click.echo(result.table)
     for name, location in result.stages.items():
         click.echo(f"{name}: {location}")

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import click
 
-from ernie_ray.cli.options import named, open_storage, recipe_options
-from ernie_ray.cli.ray_session import connect
-from ernie_ray.config import TinyRecipe, builtin_recipes, load_recipe_of
+from ernie_ray.cli.recipe_run import RecipeRun, runs_recipe
+from ernie_ray.config import TinyRecipe
 
 
 @click.command(name="tiny")
-@click.option("--output", metavar="FOLDER", help="Folder.  [default: runs/tiny- and the recipe]")
-@recipe_options
-def command(
-    recipe: str | None, overrides: tuple[str, ...], output: str | None, **options: Any
-) -> None:
+@runs_recipe(TinyRecipe, "tiny")
+def command(run: RecipeRun[TinyRecipe]) -> None:
     r"""Distil a teacher into a small encoder by RECIPE, a built-in name or a TOML file.
 
     The student has few layers and a vocabulary of its own, trained on your texts, that cuts them
@@ -32,22 +25,10 @@ def command(
       ernie-ray tiny mine.toml --set 'data.unlabelled=["more.jsonl"]' --output runs/tiny
       ernie-ray finetune ner --set model.pretrained=runs/tiny/general-.../model ...
     """
-    if options["list_recipes"]:
-        click.echo("\n".join(builtin_recipes("tiny")))
-        return
-    recipe = named(recipe)
-    settings = load_recipe_of(TinyRecipe, recipe, overrides, folder_name="tiny")
-    run = output or f"runs/tiny-{Path(recipe).stem}"
-    place = open_storage(options["storage"])
-    place.resolve(run)  # a path that cannot work is an error before Ray starts
-    with connect(
-        options["address"],
-        num_cpus=settings.scaling.num_local_cpus,
-        verbose=options["verbose"],
-    ):
+    with run.ray(run.recipe.scaling.num_local_cpus):
         from ernie_ray.jobs.tiny import tiny
 
-        result = tiny(settings, run, storage=place, show_progress=not options["quiet"])
+        result = tiny(run.recipe, run.folder, storage=run.storage, show_progress=run.shows_progress)
     click.echo(result.table)
     for name, location in result.stages.items():
         click.echo(f"{name}: {location}")

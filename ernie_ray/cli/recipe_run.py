@@ -1,0 +1,111 @@
+"""What every command that runs a recipe does first: its options, the recipe, the folder, Ray.
+
+Does not know what is done by the recipe.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import click
+
+from ernie_ray.cli.options import address_option, open_storage, storage_option
+from ernie_ray.cli.ray_session import connect
+from ernie_ray.config import builtin_recipes, load_recipe_of
+from ernie_ray.config.recipe import Section
+from ernie_ray.jobs.storage import Storage
+
+_R = TypeVar("_R", bound=Section)
+
+
+@dataclass(frozen=True)
+class RecipeRun(Generic[_R]):
+    """One call of such a command.
+
+    Attributes:
+        recipe: The resolved recipe.
+        folder: Where the run goes, for ``storage``.
+        storage: Resolves the recipe's files and the folder.
+        address: Ray cluster to join; None: as ``connect`` says.
+        shows_progress: Draw progress bars.
+        is_verbose: Show Ray's log and what workers print.
+    """
+
+    recipe: _R
+    folder: str
+    storage: Storage
+    address: str | None
+    shows_progress: bool
+    is_verbose: bool
+
+    def ray(self, num_cpus: int) -> AbstractContextManager[None]:
+        """Have Ray while the block runs; ``num_cpus`` logical CPUs if it is started here."""
+        return connect(self.address, num_cpus=num_cpus, verbose=self.is_verbose)
+
+
+def runs_recipe(
+    kind: type[_R], folder_name: str = ""
+) -> Callable[[Callable[[RecipeRun[_R]], None]], Callable[..., None]]:
+    """Make a command of a function that takes a ``RecipeRun``.
+
+    Args:
+        kind: Validates the recipe.
+        folder_name: Where the built-in recipes of this kind are; empty: those of fine-tuning.
+    """
+    prefix = f"{folder_name}-" if folder_name else ""
+
+    def decorate(function: Callable[[RecipeRun[_R]], None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(
+            recipe: str | None,
+            overrides: tuple[str, ...],
+            output: str | None,
+            storage: str | None,
+            address: str | None,
+            quiet: bool,
+            verbose: bool,
+        ) -> None:
+            if recipe is None:
+                raise click.UsageError("name a RECIPE; --list shows the built-in ones")
+            settings = load_recipe_of(kind, recipe, overrides, folder_name=folder_name)
+            folder = output or f"runs/{prefix}{Path(recipe).stem}"
+            place = open_storage(storage)
+            place.resolve(folder)  # a path that cannot work is an error before Ray starts
+            function(RecipeRun(settings, folder, place, address, not quiet, verbose))
+
+        return _with_options(command, folder_name, f"runs/{prefix}RECIPE")
+
+    return decorate
+
+
+def _with_options(
+    command: Callable[..., None], folder_name: str, default: str
+) -> Callable[..., None]:
+    def list_recipes(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
+        if is_asked:
+            click.echo("\n".join(builtin_recipes(folder_name)))
+            context.exit()
+
+    for add in (
+        address_option,
+        storage_option,
+        click.option("--verbose", is_flag=True, help="Show Ray's log and what workers print."),
+        click.option("--quiet", is_flag=True, help="No progress bars."),
+        click.option(
+            "--list", is_flag=True, is_eager=True, expose_value=False, callback=list_recipes,
+            help="List the built-in recipes.",
+        ),
+        click.option("--output", metavar="FOLDER", help=f"Run folder.  [default: {default}]"),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
+            help="Change a setting.",
+        ),
+        click.argument("recipe", required=False),
+    ):  # fmt: skip
+        command = add(command)
+    return command
