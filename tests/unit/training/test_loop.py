@@ -5,6 +5,7 @@ import paddle
 import pytest
 
 from ernie_ray.config import TrainingSection
+from ernie_ray.modeldir import EmbeddingSpec
 from ernie_ray.models.encoder import load_weights, read_weights
 from ernie_ray.models.text_network import TextNetwork
 from ernie_ray.tasks import family_of
@@ -166,3 +167,30 @@ def test_lower_layers_learn_more_slowly_by_the_layer_decay(caches):
     assert step["head.weight"] == pytest.approx(top, rel=0.02)
     assert below == pytest.approx(top / 2, rel=0.02)
     assert step["encoder.embeddings.position.weight"] == pytest.approx(top / 4, rel=0.02)
+
+
+def test_a_network_without_a_head_is_trained_by_what_its_objective_sees(caches):
+    pretrained = tiny_encoder()
+    network = TextNetwork(pretrained.config, pooling=pretrained.pooling, task=EmbeddingSpec())
+    states, seen = [], []
+    network.encoder.layers[-1].register_forward_post_hook(
+        lambda layer, inputs, output: states.append(output)
+    )
+
+    def objective(logits, cache, indices, epoch):
+        seen.append(logits)
+        return paddle.sum(states[-1] ** 2)
+
+    reporter = ListReporter()
+    loop = TrainingLoop(
+        network,
+        TrainingData(train=caches[0], dev=None, pad_token_id=0),
+        TrainingSection(num_epochs=1, log_every_steps=1),
+        family=family_of(EmbeddingSpec()),
+        group=WorkerGroup(),
+        reporter=reporter,
+        objective=objective,
+    )
+    assert loop.run() == {}
+    assert set(seen) == {None}
+    assert all(np.isfinite(line["loss"]) for line in reporter.lines)
