@@ -222,7 +222,9 @@ class TrainingLoop:
                 paddle.to_tensor(batch.token_type_ids),
                 paddle.to_tensor(batch.attention_mask),
             )
-        return output.logits.astype("float32"), int(batch.attention_mask.sum())
+        # A network without a head has none; its objective looks inside.
+        logits = None if output.logits is None else output.logits.astype("float32")
+        return logits, int(batch.attention_mask.sum())
 
     def _has_lost_patience(self) -> bool:
         limit = self._settings.patience_evaluations

@@ -2,10 +2,16 @@ import numpy as np
 import paddle
 import pytest
 
+from ernie_ray.config import TrainingSection
 from ernie_ray.errors import ConfigError
+from ernie_ray.modeldir import EmbeddingSpec
 from ernie_ray.models.encoder import read_weights
-from tests.tiny_models import tiny_cache, tiny_rows
-from tests.tiny_training import assert_equal_weights, build
+from ernie_ray.models.text_network import TextNetwork
+from ernie_ray.tasks import family_of
+from ernie_ray.training.collective import WorkerGroup
+from ernie_ray.training.loop import TrainingData, TrainingLoop
+from tests.tiny_models import tiny_cache, tiny_encoder, tiny_rows
+from tests.tiny_training import ListReporter, assert_equal_weights, build
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +135,30 @@ def test_recomputed_activations_give_the_weights_of_kept_ones(caches, frozen):
 def test_a_short_number_format_is_refused_where_the_device_has_none(caches, precision):
     with pytest.raises(ConfigError, match=f"training.precision={precision} cannot be used on cpu"):
         build(caches, precision=precision)
+
+
+def test_a_network_without_a_head_is_trained_by_what_its_objective_sees(caches):
+    pretrained = tiny_encoder()
+    network = TextNetwork(pretrained.config, pooling=pretrained.pooling, task=EmbeddingSpec())
+    states, seen = [], []
+    network.encoder.layers[-1].register_forward_post_hook(
+        lambda layer, inputs, output: states.append(output)
+    )
+
+    def objective(logits, cache, indices, epoch):
+        seen.append(logits)
+        return paddle.sum(states[-1] ** 2)
+
+    reporter = ListReporter()
+    loop = TrainingLoop(
+        network,
+        TrainingData(train=caches[0], dev=None, pad_token_id=0),
+        TrainingSection(num_epochs=1, log_every_steps=1),
+        family=family_of(EmbeddingSpec()),
+        group=WorkerGroup(),
+        reporter=reporter,
+        objective=objective,
+    )
+    assert loop.run() == {}
+    assert set(seen) == {None}
+    assert all(np.isfinite(line["loss"]) for line in reporter.lines)
