@@ -36,21 +36,28 @@ SCENARIO = Scenario(
 )
 
 
-@pytest.fixture(autouse=True)
-def own_ray(monkeypatch):
-    """The service starts a Ray of its own, not with the settings of these tests."""
-    for name in [name for name in os.environ if name.startswith(("RAY_AUTH", "RAY_ADDR"))]:
-        monkeypatch.delenv(name)
+@pytest.fixture(scope="module")
+def our_service(tiny_embedding_dir):
+    """Two replicas behind HTTP and gRPC, started once for many tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        # A Ray of its own, not with the settings of these tests.
+        for name in [name for name in os.environ if name.startswith(("RAY_AUTH", "RAY_ADDR"))]:
+            patch.delenv(name)
+        with target("ours-grpc", tiny_embedding_dir, num_replicas=2).started() as running:
+            yield running
+            pids = running.pids()
+    assert not [pid for pid in pids if name_of(pid)]
 
 
-def target(name, model_dir):
-    return make_target(name, Start(weights=model_dir, model_dir=lambda: model_dir))
+def target(name, model_dir, **options):
+    return make_target(name, Start(weights=model_dir, model_dir=lambda: model_dir, **options))
 
 
-def measured(running):
-    (step,) = SCENARIO.steps()
-    with Fleet(running.address, SCENARIO, processes=1) as fleet:
-        return fleet.run(step, pids=running.pids, seed="test")
+def measured(running, scenario=SCENARIO):
+    (step,) = scenario.steps()
+    kill = running.kill_replica
+    with Fleet(running.address, scenario, processes=1) as fleet:
+        return fleet.run(step, pids=running.pids, seed="test", kill_replica=kill)
 
 
 @pytest.mark.parametrize("name", ["one-job-one-batch", "one-job-one-batch-http"])
@@ -65,46 +72,38 @@ def test_one_job_one_batch_gives_our_vectors_over_its_protocol(tiny_embedding_di
     assert not [pid for pid in pids if name_of(pid)]
 
 
-def test_our_service_is_measured_over_grpc_and_http_with_ray_and_haproxy(tiny_embedding_dir):
-    with target("ours-grpc", tiny_embedding_dir).started() as over_grpc:
-        pids = over_grpc.pids()
-        names = " ".join(name_of(pid) for pid in pids)
-        port = int(over_grpc.address.url.rpartition(":")[2]) - 1
-        over_http = replace(over_grpc, address=Address(f"http://127.0.0.1:{port}", "vectors"))
-        one, other = (vectors_of(running.address, TEXTS) for running in (over_grpc, over_http))
-        lanes = [lane for running in (over_grpc, over_http) for lane in measured(running).lanes]
-        by_port = behind_port(port)
+def test_our_service_is_measured_over_grpc_and_http_with_ray_and_haproxy(our_service):
+    pids = our_service.pids()
+    names = " ".join(name_of(pid) for pid in pids)
+    port = int(our_service.address.url.rpartition(":")[2]) - 1
+    over_http = replace(our_service, address=Address(f"http://127.0.0.1:{port}", "vectors"))
+    one, other = (vectors_of(running.address, TEXTS) for running in (our_service, over_http))
+    lanes = [lane for running in (our_service, over_http) for lane in measured(running).lanes]
     assert one.shape == (4, 32)
     assert least_cosine(one, other) > 0.999
     assert [lane.errors for lane in lanes] == [{}] * 4
     assert all(lane.qps > 5 for lane in lanes)
     assert all(part in names for part in ("haproxy", "raylet", "ServeReplica"))
     # What a URL alone tells: the same processes, found through the port that HAProxy listens on.
+    by_port = behind_port(port)
     assert len(by_port & pids) >= 0.8 * len(pids)
     assert os.getpid() not in by_port
-    assert not [pid for pid in pids if name_of(pid)]
 
 
-def test_a_killed_replica_is_replaced_while_the_other_answers(tiny_embedding_dir):
-    start = Start(tiny_embedding_dir, lambda: tiny_embedding_dir, num_replicas=2)
+def test_a_killed_replica_is_replaced_while_the_other_answers(our_service):
     phase = Phase(levels={"single": 20}, seconds=10, kill_replica_at_s=2)
-    scenario = SCENARIO.model_copy(update={"phases": (phase,)})
-    with make_target("ours", start).started() as running:
-        before = {pid for pid in running.pids() if "ServeReplica" in name_of(pid)}
-        with Fleet(running.address, scenario, processes=1) as fleet:
-            result = fleet.run(
-                scenario.steps()[0],
-                pids=running.pids,
-                seed="test",
-                kill_replica=running.kill_replica,
-            )
-        after = {pid for pid in running.pids() if "ServeReplica" in name_of(pid)}
+    before = replicas_of(our_service)
+    result = measured(our_service, SCENARIO.model_copy(update={"phases": (phase,)}))
     assert len(before) == 2
-    assert len(before & after) == 1
+    assert len(before & replicas_of(our_service)) == 1
     (lane,) = result.lanes
     assert lane.sent > 100
     assert lane.error_fraction < 0.5
     assert sum(second.qps for second in lane.timeline[-4:]) > 40
+
+
+def replicas_of(running):
+    return {pid for pid in running.pids() if "ServeReplica" in name_of(pid)}
 
 
 def test_a_target_that_does_not_start_is_reported_with_what_it_printed(tmp_path):
