@@ -121,8 +121,9 @@ def _train(
     folder: Path, teacher: Recipe, chain: SlimRecipe, seconds: dict[str, float], *, verbose: bool
 ) -> SlimResult:
     """Fine-tune the teacher and distil it, on one local Ray."""
-    scaling = teacher.scaling
-    with connect(num_cpus=scaling.num_workers * scaling.cpus_per_worker + 1, verbose=verbose):
+    stages = (teacher.scaling, chain.scaling)
+    num_cpus = 1 + max(stage.num_workers * stage.cpus_per_worker for stage in stages)
+    with connect(num_cpus=num_cpus, verbose=verbose):
         from ernie_ray.jobs.finetune import finetune
         from ernie_ray.jobs.slim import slim
         from ernie_ray.jobs.storage import Storage
