@@ -121,7 +121,8 @@ def _train(
     folder: Path, teacher: Recipe, chain: SlimRecipe, seconds: dict[str, float], *, verbose: bool
 ) -> SlimResult:
     """Fine-tune the teacher and distil it, on one local Ray."""
-    with connect(num_cpus=teacher.scaling.num_local_cpus, verbose=verbose):
+    num_cpus = max(stage.num_local_cpus for stage in (teacher.scaling, chain.scaling))
+    with connect(num_cpus=num_cpus, verbose=verbose):
         from ernie_ray.jobs.finetune import finetune
         from ernie_ray.jobs.slim import slim
         from ernie_ray.jobs.storage import Storage
