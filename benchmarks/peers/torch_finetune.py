@@ -26,7 +26,9 @@ class Network(torch.nn.Module):
 
     def __init__(self, folder: Path, settings: dict) -> None:
         super().__init__()
-        self.encoder = BertModel.from_pretrained(folder / "encoder")
+        if not settings["is_per_token"] and settings["pooling"] not in ("mean", "cls"):
+            raise ValueError(f"pooling {settings['pooling']} is not written here")
+        self.encoder = BertModel.from_pretrained(folder / "encoder", add_pooling_layer=False)
         head = load_file(folder / "head.safetensors")
         self.head = torch.nn.Linear(head["weight"].shape[1], head["weight"].shape[0])
         self.head.load_state_dict(head)

@@ -7,7 +7,7 @@ interrupted one stopped, and does nothing twice.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -127,7 +127,13 @@ def run_recipe(
 
 
 def train_prepared(
-    recipe: Recipe, run: str, prepared: Prepared, *, storage: Storage, on_line: OnLine
+    recipe: Recipe,
+    run: str,
+    prepared: Prepared,
+    *,
+    storage: Storage,
+    on_line: OnLine,
+    callbacks: Sequence[Any] = (),
 ) -> None:
     """Train in a run folder and stop there; ``finetune`` with the same folder does what is left.
 
@@ -137,13 +143,14 @@ def train_prepared(
         prepared: What the workers read.
         storage: Resolves the run folder.
         on_line: Called with each line of metrics.
+        callbacks: Ray Train's, for its controller.
 
     Raises:
         ConfigError: The folder holds another run.
         ErnieRayError: Training failed more often than ``scaling.max_failures``.
     """
     runs.claim_run(recipe.model_dump(mode="json"), run, storage)
-    _train(recipe, None, run, prepared, storage, on_line=on_line)
+    _train(recipe, None, run, prepared, storage, on_line=on_line, callbacks=callbacks)
 
 
 def _report(run: str, storage: Storage) -> None:
@@ -170,6 +177,7 @@ def _train(
     *,
     show_progress: bool = False,
     on_line: OnLine | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> None:
     if storage.exists(f"{run}/{runs.MODEL}"):
         return
@@ -191,7 +199,7 @@ def _train(
             environment=partial(training_worker_environment, recipe.scaling.cpus_per_worker),
         ),
         scaling_config=_scaling(recipe),
-        run_config=_run_config(recipe, run, prepared, storage),
+        run_config=_run_config(recipe, run, prepared, storage, callbacks),
     )
     with (
         _metrics_file(run, storage) as metrics_path,
@@ -215,7 +223,9 @@ def _scaling(recipe: AnyRecipe) -> ScalingConfig:
     )
 
 
-def _run_config(recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage) -> RunConfig:
+def _run_config(
+    recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage, callbacks: Sequence[Any]
+) -> RunConfig:
     metric = primary_metric(prepared, storage) if prepared.dev else None
     return RunConfig(
         name=runs.TRAIN,
@@ -224,6 +234,7 @@ def _run_config(recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storag
         checkpoint_config=CheckpointConfig(
             num_to_keep=recipe.training.num_checkpoints, checkpoint_score_attribute=metric
         ),
+        callbacks=list(callbacks),
     )
 
 

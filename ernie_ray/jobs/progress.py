@@ -40,12 +40,14 @@ class MetricsBuffer:
 
 
 def start_buffer(name: str) -> Any:
-    """Start a ``MetricsBuffer`` as a named actor; gives its handle.
+    """Start a ``MetricsBuffer`` as a named actor; gives its handle."""
+    return start_beside_driver(MetricsBuffer, name)
 
-    It runs on the driver's node: the loss of any other must not end the run.
-    """
+
+def start_beside_driver(kind: type, name: str) -> Any:
+    """Start a named actor on the driver's node: the loss of any other must not end the run."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(num_cpus=0)(MetricsBuffer)
+    actor = ray.remote(num_cpus=0)(kind)
     return actor.options(name=name, scheduling_strategy=here).remote()
 
 

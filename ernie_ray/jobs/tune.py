@@ -13,24 +13,23 @@ starts/ features/  what the trials share
 from __future__ import annotations
 
 import hashlib
-import math
 import uuid
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
 from ray import tune as ray_tune
 from ray.tune.schedulers import ASHAScheduler
 from tqdm import tqdm
 
-from ernie_ray.config import Recipe, SearchRecipe, TuneSection, as_toml
+from ernie_ray.config import SearchRecipe, TuneSection, as_toml
 from ernie_ray.errors import ErnieRayError
 from ernie_ray.jobs import runs
-from ernie_ray.jobs.finetune import primary_metric, train_prepared
+from ernie_ray.jobs.finetune import primary_metric
 from ernie_ray.jobs.prepare import Prepared, prepare
-from ernie_ray.jobs.progress import read_metrics
 from ernie_ray.jobs.storage import Location, Storage
+from ernie_ray.jobs.train_controllers import TrainControllers
+from ernie_ray.jobs.trial_run import TrialArgs, run_trial
 from ernie_ray.jobs.trials import Evaluation, Trial, TrialBoard
 
 BEST = "best.toml"
@@ -63,18 +62,6 @@ class TuneResult:
     table: str
 
 
-class TrialArgs(BaseModel):
-    """What a trial's process needs to know; paths and URIs, never arrays."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    trial: Trial
-    recipe: Recipe = Field(description="With the trial's values.")
-    run: str = Field(description="Its run folder.")
-    metric: str = Field(description="Dev metric that decides.")
-    prepared: Prepared = Field(description="What the training workers read.")
-
-
 def tune(
     recipe: SearchRecipe, output: str, *, storage: Storage, show_progress: bool = True
 ) -> TuneResult:
@@ -102,6 +89,7 @@ def tune(
     }
     metric = recipe.tune.metric or primary_metric(next(iter(prepared.values())), storage)
     if left:
+        controllers = TrainControllers()
         args = [
             TrialArgs(
                 trial=trial,
@@ -109,10 +97,12 @@ def tune(
                 run=str(storage.resolve(_run_of(trial, output))),
                 metric=metric,
                 prepared=prepared[trial.number],
+                controllers=controllers.name,
             )
             for trial in left
         ]
-        _run(args, recipe, board, f"{output}/.tune-{uuid.uuid4().hex[:8]}", storage, show_progress)
+        watcher = _Watcher(board, recipe.tune.mode, controllers, show_progress=show_progress)
+        _run(args, recipe, watcher, f"{output}/.tune-{uuid.uuid4().hex[:8]}", storage)
     return _finish(recipe, board, output, storage, metric)
 
 
@@ -131,90 +121,36 @@ def _prepare(
 
 
 def _run(
-    args: list[TrialArgs],
-    recipe: SearchRecipe,
-    board: TrialBoard,
-    folder: str,
-    storage: Storage,
-    show_progress: bool,
+    args: list[TrialArgs], recipe: SearchRecipe, watcher: _Watcher, folder: str, storage: Storage
 ) -> None:
     """Run trials until each is over; ``folder`` is Ray Tune's own, and gone afterwards."""
     parent, _, name = str(storage.resolve(folder)).rpartition("/")
-    with tqdm(
-        desc="trials",
-        unit=" trials",
-        total=len(board.trials),
-        initial=len(board.trials) - len(args),
-        disable=not show_progress,
-    ) as bar:
-        tuner = ray_tune.Tuner(
-            ray_tune.with_resources(run_trial, ray_tune.PlacementGroupFactory([_TRIAL_RESOURCES])),
-            param_space={"args": ray_tune.grid_search([one.model_dump_json() for one in args])},
-            tune_config=ray_tune.TuneConfig(
-                scheduler=_scheduler(recipe.tune, board),
-                max_concurrent_trials=recipe.tune.max_concurrent,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-                # A trial that was stopped leaves a thread behind that waits for its workers.
-                reuse_actors=False,
-            ),
-            run_config=ray_tune.RunConfig(
-                name=name,
-                storage_path=parent,
-                stop=_is_over,
-                failure_config=ray_tune.FailureConfig(max_failures=recipe.scaling.max_failures),
-                callbacks=[_Watcher(board, bar, recipe.tune.mode)],
-                verbose=0,
-            ),
-        )
-        try:
-            tuner.fit()
-        finally:
-            storage.remove(folder)
-    if board.left():  # Ray Tune takes Ctrl-C for a wish to end well
-        raise KeyboardInterrupt
-
-
-def run_trial(config: dict[str, Any]) -> None:
-    """Train by one recipe and report each evaluation; runs in a process that Ray Tune starts."""
-    args = TrialArgs.model_validate_json(config["args"])
-    storage = Storage()
-    for step, value in sorted(_known_values(args, storage).items()):
-        _report(step, value)
-
-    def on_line(line: dict[str, float]) -> None:
-        if "loss" in line:
-            return
-        value = line.get(args.metric, math.nan)
-        problem = "" if math.isfinite(value) else _no_value(args.metric, line)
-        _report(int(line["step"]), value, problem=problem)
-
+    tuner = ray_tune.Tuner(
+        ray_tune.with_resources(run_trial, ray_tune.PlacementGroupFactory([_TRIAL_RESOURCES])),
+        param_space={"args": ray_tune.grid_search([one.model_dump_json() for one in args])},
+        tune_config=ray_tune.TuneConfig(
+            scheduler=_scheduler(recipe.tune, watcher.board),
+            max_concurrent_trials=recipe.tune.max_concurrent,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+            # A trial that was stopped leaves a thread behind that waits for its workers.
+            reuse_actors=False,
+        ),
+        run_config=ray_tune.RunConfig(
+            name=name,
+            storage_path=parent,
+            stop=_is_over,
+            failure_config=ray_tune.FailureConfig(max_failures=recipe.scaling.max_failures),
+            callbacks=[watcher],
+            verbose=0,
+        ),
+    )
     try:
-        train_prepared(args.recipe, args.run, args.prepared, storage=storage, on_line=on_line)
-    except ErnieRayError as error:
-        _report(0, problem=f"{type(error).__name__}: {error}")
-    else:
-        _report(0, is_finished=True)
-
-
-def _known_values(args: TrialArgs, storage: Storage) -> dict[int, float]:
-    """Values of an earlier attempt by step: as on the board, else as the run logged them."""
-    log = f"{args.run}/{runs.METRICS}"
-    lines = read_metrics(storage.fetch(log)) if storage.exists(log) else []
-    logged = {line["step"]: line[args.metric] for line in lines if args.metric in line}
-    return logged | {evaluation.step: evaluation.value for evaluation in args.trial.evaluations}
-
-
-def _no_value(metric: str, line: dict[str, float]) -> str:
-    if metric in line:
-        return f"{metric} is {line[metric]}; the training diverged"
-    known = ", ".join(name for name in line if name != "step")
-    return f"the dev rows give no metric {metric!r}; set tune.metric to one of: {known}"
-
-
-def _report(
-    step: int, value: float = math.nan, *, problem: str = "", is_finished: bool = False
-) -> None:
-    ray_tune.report({"step": step, "value": value, "problem": problem, "is_finished": is_finished})
+        tuner.fit()
+    finally:
+        watcher.close()
+        storage.remove(folder)
+    if watcher.board.left():  # Ray Tune takes Ctrl-C for a wish to end well
+        raise KeyboardInterrupt
 
 
 def _is_over(_trial_id: str, result: dict[str, Any]) -> bool:
@@ -244,10 +180,23 @@ def _scheduler(settings: TuneSection, board: TrialBoard) -> ASHAScheduler:
 class _Watcher(ray_tune.Callback):
     """Keeps the board up to date; called by Ray Tune in the driver."""
 
-    def __init__(self, board: TrialBoard, bar: Any, mode: str) -> None:
-        self._board = board
-        self._bar = bar
+    def __init__(
+        self, board: TrialBoard, mode: str, controllers: TrainControllers, *, show_progress: bool
+    ) -> None:
+        self.board = board
         self._mode = mode
+        self._controllers = controllers
+        self._bar = tqdm(
+            desc="trials",
+            unit=" trials",
+            total=len(board.trials),
+            initial=sum(trial.is_over for trial in board.trials),
+            disable=not show_progress,
+        )
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray Tune writes it beside its own state, which nobody reads
@@ -268,8 +217,13 @@ class _Watcher(ray_tune.Callback):
         self._put(known)
 
     def on_trial_complete(self, *, trial: Any, **_info: Any) -> None:
-        """A trial that ends without having said that it is over was stopped by the scheduler."""
+        """End the training of a trial that is stopped; Ray Tune ends its process next.
+
+        A trial that does not say itself that it is over is stopped by the scheduler.
+        """
         known = self._known(trial)
+        if known.state != "finished":
+            self._controllers.abort(self._args(trial).run)
         if not known.is_over:
             known = known.model_copy(update={"state": "stopped"})
         self._bar.update()
@@ -281,13 +235,15 @@ class _Watcher(ray_tune.Callback):
         self._bar.update()
         self._put(self._known(trial).model_copy(update={"state": "failed", "problem": problem}))
 
+    def _args(self, trial: Any) -> TrialArgs:
+        return TrialArgs.model_validate_json(trial.config["args"])
+
     def _known(self, trial: Any) -> Trial:
-        number = TrialArgs.model_validate_json(trial.config["args"]).trial.number
-        return self._board.trials[number]
+        return self.board.trials[self._args(trial).trial.number]
 
     def _put(self, trial: Trial) -> None:
-        self._board.put(trial)
-        best = self._board.best(self._mode)
+        self.board.put(trial)
+        best = self.board.best(self._mode)
         value = best.best(self._mode) if best else None
         if best and value:
             self._bar.set_postfix_str(f"best {value.value:.4f} (trial {best.name})")

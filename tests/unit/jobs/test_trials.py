@@ -2,11 +2,11 @@ from ray.tune.schedulers import TrialScheduler
 
 from ernie_ray.config import Recipe, TuneSection
 from ernie_ray.errors import CheckpointError
-from ernie_ray.jobs import tune
+from ernie_ray.jobs import trial_run, tune
 from ernie_ray.jobs.prepare import Prepared
 from ernie_ray.jobs.storage import Storage
+from ernie_ray.jobs.trial_run import TrialArgs
 from ernie_ray.jobs.trials import Evaluation, TrialBoard
-from ernie_ray.jobs.tune import TrialArgs
 
 DRAWN = [{"training.num_epochs": n} for n in (1, 2, 3)]
 
@@ -82,23 +82,28 @@ def args_of(trial, tmp_path) -> TrialArgs:
     recipe = Recipe.model_validate({"data": {"train": "a"}, "model": {"pretrained": "b"}})
     prepared = Prepared(tmp_path / "start", tmp_path / "train", None, "digest")
     return TrialArgs(
-        trial=trial, recipe=recipe, run=str(tmp_path / "run"), metric="accuracy", prepared=prepared
+        trial=trial,
+        recipe=recipe,
+        run=str(tmp_path / "run"),
+        metric="accuracy",
+        prepared=prepared,
+        controllers="none",
     )
 
 
 def reports_of(args, monkeypatch, *lines, error=None):
     """What a trial reports while its training logs some lines."""
 
-    def train(_recipe, _run, _prepared, *, storage, on_line):
+    def train(_recipe, _run, _prepared, *, storage, on_line, callbacks):
         for line in lines:
             on_line(line)
         if error is not None:
             raise error
 
     reports = []
-    monkeypatch.setattr(tune, "train_prepared", train)
-    monkeypatch.setattr(tune.ray_tune, "report", reports.append)
-    tune.run_trial({"args": args.model_dump_json()})
+    monkeypatch.setattr(trial_run, "train_prepared", train)
+    monkeypatch.setattr(trial_run.ray_tune, "report", reports.append)
+    trial_run.run_trial({"args": args.model_dump_json()})
     found = [(r["step"], r["value"], r["problem"]) for r in reports if not r["is_finished"]]
     return found, reports[-1]["is_finished"]
 
