@@ -28,11 +28,11 @@ from tests.fake_text_model import FakeTextModel, manifest
 ROOT = Path(__file__).parents[3]
 
 
-def with_server(ask, gate=None):
+def with_server(ask, gate=None, max_queue_tokens=80):
     """Run ``ask(stub, channel, app)`` against a server on a free port."""
 
     async def run():
-        batching = BatchLimits(max_batch_tokens=64, max_queue_tokens=80)
+        batching = BatchLimits(max_batch_tokens=64, max_queue_tokens=max_queue_tokens)
         models = [
             ServedModel(LocalRunner(FakeTextModel(manifest(), gate=gate), batching)),
             ServedModel(LocalRunner(FakeTextModel(manifest(name="plain", has_head=False)))),
@@ -44,10 +44,12 @@ def with_server(ask, gate=None):
         health_pb2_grpc.add_HealthServicer_to_server(methods, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            await ask(pb_grpc.TextServiceStub(channel), channel, app)
-        await server.stop(0)
-        await app.close()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                await ask(pb_grpc.TextServiceStub(channel), channel, app)
+        finally:  # a server left behind would hold the test run at its end
+            await server.stop(0)
+            await app.close()
 
     asyncio.run(run())
 
@@ -142,7 +144,7 @@ def test_a_stream_answers_each_request_and_goes_on_after_errors():
         for i in set(range(50)) - {7}:
             assert replies[str(i)].answers[0].vector.values[0] == 3 + i % 9
 
-    with_server(ask)
+    with_server(ask, max_queue_tokens=1000)  # room for all that may wait at once
 
 
 def test_a_stream_answers_before_the_next_request_comes():
