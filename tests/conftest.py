@@ -6,9 +6,12 @@ Ray for the whole run), ``tests/e2e`` (whole flows as a user runs them).
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from hypothesis import settings
@@ -34,6 +37,7 @@ os.environ.update(
 )
 
 TESTS = Path(__file__).parent
+STDERR = pytest.StashKey[TextIO]()
 KINDS = ("unit", "integration", "e2e")
 
 
@@ -43,6 +47,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kind = item.path.relative_to(TESTS).parts[0]
         if kind in KINDS:
             item.add_marker(getattr(pytest.mark, kind))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the standard error that pytest does not capture, for the traceback of a crash."""
+    config.stash[STDERR] = os.fdopen(os.dup(2), "w")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Show where a crash happened: Paddle, once imported, hides Python's own traceback."""
+    paddle = sys.modules.get("paddle")
+    if paddle is not None and hasattr(paddle, "disable_signal_handler"):
+        paddle.disable_signal_handler()
+        faulthandler.disable()  # or it takes its handlers for still installed
+        faulthandler.enable(file=item.config.stash[STDERR])
 
 
 @pytest.fixture(autouse=True)
