@@ -6,6 +6,7 @@ Knows what the results of each task family look like; not how they were computed
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -125,7 +126,7 @@ def open_writer(path: Path | None, kind: Format, schema: pa.Schema) -> Predictio
     return _Parquet(path, schema)
 
 
-class _Closing:
+class _Closing(ABC):
     def __enter__(self) -> Self:
         return self
 
@@ -137,8 +138,8 @@ class _Closing:
     ) -> None:
         self._close()
 
-    def _close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _close(self) -> None: ...
 
 
 class _JsonLines(_Closing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -70,9 +71,9 @@ class _StudentConfig(BaseModel):
     pad_token_id: int = Field(0, ge=0, description="Id that fills a batch up.")
 
     @property
+    @abstractmethod
     def features_per_text(self) -> int:
         """Width of one text's pooled features."""
-        raise NotImplementedError
 
     @property
     def joined_size(self) -> int:

@@ -5,6 +5,7 @@ Dimension key: N rows, C task outputs.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -20,7 +21,7 @@ from ernie_ray.text.rows import Row, RowSchema
 S = TypeVar("S", bound=TaskSpec)
 
 
-class Flat(Generic[S]):
+class Flat(ABC, Generic[S]):
     """One row, one example, one vector of outputs."""
 
     is_per_token = False
@@ -29,9 +30,9 @@ class Flat(Generic[S]):
     def __init__(self, spec: S) -> None:
         self.spec: S = spec
 
+    @abstractmethod
     def label_of(self, label: str) -> NDArray[np.float32]:
         """Encode a row's label."""
-        raise NotImplementedError
 
     def row_schema(self, schema: RowSchema) -> RowSchema:
         """Leave the schema as it is."""
