@@ -14,7 +14,7 @@ from ernie_ray.jobs import runs
 from ernie_ray.jobs.progress import read_metrics
 from tests.tiny_models import tiny_rows
 
-pytestmark = pytest.mark.timeout(280)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(280)]
 
 MARK = "ERNIE_RAY_TEST_INTERRUPTION"
 

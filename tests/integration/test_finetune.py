@@ -226,6 +226,7 @@ def no_room_for(num_bytes: int) -> Iterator[None]:
         limiter.join()
 
 
+@pytest.mark.soak
 def test_the_same_command_goes_on_after_its_driver_was_killed_and_after_a_full_disk(
     train, whole, data, settings, folder
 ):
