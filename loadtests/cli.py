@@ -144,7 +144,7 @@ def compare_command(**options: object) -> None:
       python -m loadtests compare --targets ours,infinity --scenario ramp
       python -m loadtests compare --targets ours,one-job-one-batch --scenario announcement-2019
       python -m loadtests compare --targets ours,infinity \
-          --set infinity.torch_index=https://download.pytorch.org/whl/cpu
+          --set infinity.torch_index=URL
     """
     asked = _Options(**options)  # type: ignore[arg-type]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are ended as by Ctrl-C
