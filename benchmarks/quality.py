@@ -77,7 +77,7 @@ def run_set(one: QualitySet, data: Path, kind: str, changes: Sequence[str] = ())
     command = [sys.executable, "-m", "ernie_ray", "finetune", one.recipe, *options]
     subprocess.run([*command, "--output", str(run)], check=True)
 
-    from ernie_ray.jobs.prepare import row_schema
+    from ernie_ray.jobs.worker_inputs import row_schema
     from ernie_ray.modeldir.folder import read_manifest
 
     schema = row_schema(recipe_of(one, data, kind, changes))

@@ -83,8 +83,8 @@ def _pairs(
 
 def _run_on_ray(job: LoopJob, folder: Path, num_threads: int) -> Lines:
     from ernie_ray.jobs.finetune import train_prepared
-    from ernie_ray.jobs.prepare import Prepared
     from ernie_ray.jobs.storage import Storage
+    from ernie_ray.jobs.worker_inputs import Prepared
 
     recipe = Recipe.model_validate(
         {

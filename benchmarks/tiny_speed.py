@@ -115,7 +115,7 @@ def _predictors(tokenizer: tokenizers.Tokenizer, threads: int) -> dict[str, Pred
 def _subwords() -> tokenizers.Tokenizer:
     """Sub-words of the training texts; trained once."""
     from ernie_ray.text.subword_tokenizer import train_subword_tokenizer
-    from ernie_ray.text.tokenizer_build import load_tokenizer
+    from ernie_ray.text.tokenizer import load_tokenizer
 
     path = FOLDER / "tokenizer.json"
     if not path.is_file():

@@ -18,8 +18,8 @@ from safetensors.numpy import save_file
 
 from ernie_ray.config import Recipe
 from ernie_ray.inference.predictor import Predictor
-from ernie_ray.jobs.prepare import row_schema
 from ernie_ray.jobs.row_blocks import checked_schema
+from ernie_ray.jobs.worker_inputs import row_schema
 from ernie_ray.modeldir import EncoderConfig
 from ernie_ray.models.pretrained.layouts import HUGGING_FACE
 from ernie_ray.models.pretrained.renaming import from_our_names

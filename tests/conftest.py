@@ -7,11 +7,12 @@ Ray for the whole run), ``tests/e2e`` (whole flows as a user runs them).
 from __future__ import annotations
 
 import faulthandler
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 from hypothesis import settings
@@ -52,6 +53,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the standard error that pytest does not capture, for the traceback of a crash."""
     config.stash[STDERR] = os.fdopen(os.dup(2), "w")
+    logging.setLogRecordFactory(record_without_frames)
+
+
+def record_without_frames(*arguments: Any, **options: Any) -> logging.LogRecord:
+    """Make a log record that keeps an error's text only.
+
+    pytest keeps the records. Frames in them would hold what they saw: a failed Ray Data job's
+    actors, whose CPUs the next tests then lack.
+    """
+    record = logging.LogRecord(*arguments, **options)
+    if record.exc_info:
+        record.exc_text = logging.Formatter().formatException(record.exc_info)
+        record.exc_info = None
+    return record
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -29,7 +29,4 @@ def command(run: RecipeRun[TinyRecipe]) -> None:
         from ernie_ray.jobs.tiny import tiny
 
         result = tiny(run.recipe, run.folder, storage=run.storage, show_progress=run.shows_progress)
-    click.echo(result.table)
-    for name, location in result.stages.items():
-        click.echo(f"{name}: {location}")
-    click.echo(f"plot: {result.plots[0]}")
+    click.echo(result.summary)

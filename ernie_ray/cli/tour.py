@@ -19,7 +19,7 @@ from ernie_ray.config import Recipe, SlimRecipe, load_recipe, load_recipe_of
 from ernie_ray.jobs.stopwatch import timed
 
 if TYPE_CHECKING:
-    from ernie_ray.jobs.slim import SlimResult
+    from ernie_ray.jobs.chain import ChainResult
     from ernie_ray.jobs.slim_report import SlimReport
 
 _DATA, _TEACHER, _STUDENT = "data", "teacher", "student"
@@ -119,7 +119,7 @@ def _write_rows(folder: Path, num_unlabelled: int) -> dict[str, int]:
 
 def _train(
     folder: Path, teacher: Recipe, chain: SlimRecipe, seconds: dict[str, float], *, verbose: bool
-) -> SlimResult:
+) -> ChainResult:
     """Fine-tune the teacher and distil it, on one local Ray."""
     num_cpus = max(stage.num_local_cpus for stage in (teacher.scaling, chain.scaling))
     with connect(num_cpus=num_cpus, verbose=verbose):
@@ -170,7 +170,7 @@ def _closing_table(
     load: Load | str,
     seconds: Mapping[str, float],
 ) -> str:
-    from ernie_ray.jobs.slim import CONSTANT
+    from ernie_ray.jobs.comparison import CONSTANT
     from ernie_ray.jobs.slim_report import ReportRow, render_table
 
     bag_row = ReportRow(name=_BAG_OF_WORDS, dev=bag[0], test=bag[1])
@@ -195,7 +195,7 @@ def _closing_table(
     return "\n".join(lines)
 
 
-def _where_the_files_are(folder: Path, result: SlimResult) -> str:
+def _where_the_files_are(folder: Path, result: ChainResult) -> str:
     teacher = folder / _TEACHER / "model"
     lines = [
         f"table        {folder / _FINISHED}",

@@ -1,5 +1,6 @@
 """Recipes: what one run reads, trains and writes, validated before anything starts."""
 
+from ernie_ray.config.lesson import Lesson, LessonModelSection, LessonRecipe
 from ernie_ray.config.load import builtin_recipes, load_recipe, load_recipe_of
 from ernie_ray.config.recipe import (
     DataSection,
@@ -25,9 +26,6 @@ from ernie_ray.config.student import (
     StudentSection,
 )
 from ernie_ray.config.tiny import (
-    Lesson,
-    LessonModelSection,
-    LessonRecipe,
     StatesSection,
     TinyDataSection,
     TinyRecipe,

@@ -28,8 +28,7 @@ from ernie_ray.models.text_network import TRAINING_ONLY, TextNetwork
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.text.features import TokenIds, pad_batch
 from ernie_ray.text.spans import AlignedBatch, PlacingTokenizer, TokenPlaces, align_batch
-from ernie_ray.text.tokenizer import Text
-from ernie_ray.text.tokenizer_build import load_tokenizer
+from ernie_ray.text.tokenizer import Text, load_tokenizer
 
 
 class FrozenTeacher:

@@ -24,12 +24,13 @@ from ernie_ray.errors import CheckpointError, ErnieRayError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint
-from ernie_ray.jobs.prepare import Prepared, prepare, row_schema
+from ernie_ray.jobs.prepare import prepare
 from ernie_ray.jobs.progress import OnLine, start_buffer, watch
 from ernie_ray.jobs.report import write_report
 from ernie_ray.jobs.stopwatch import timed
 from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.jobs.train_worker import TrainWorkerArgs, train_worker
+from ernie_ray.jobs.worker_inputs import Prepared, row_schema
 from ernie_ray.modeldir import Lineage
 from ernie_ray.models.start import read_spec
 from ernie_ray.tasks import family_of

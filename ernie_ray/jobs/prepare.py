@@ -1,21 +1,17 @@
-"""Make what the training workers read: the start folder and the feature caches.
-
-Each is written once per run, whole or not at all, where every worker can reach it.
-"""
+"""Make what the workers of a fine-tuning read: a pretrained encoder with its head, and the rows."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from pathlib import Path
 
-from ernie_ray.config import DistillRecipe, LessonRecipe, Recipe
+from ernie_ray.config import Recipe
 from ernie_ray.errors import ConfigError
 from ernie_ray.jobs import runs
-from ernie_ray.jobs.features import FeatureRequest, build_feature_cache, collect_labels
-from ernie_ray.jobs.storage import Location, Storage, staging_path
+from ernie_ray.jobs.features import collect_labels
+from ernie_ray.jobs.storage import Storage
 from ernie_ray.jobs.warm_start import choose_weights
+from ernie_ray.jobs.worker_inputs import Prepared, feature_caches, row_schema, start_folder
 from ernie_ray.modeldir import Pooling, TaskSpec
 from ernie_ray.modeldir.folder import TOKENIZER
 from ernie_ray.models.pretrained import (
@@ -24,41 +20,11 @@ from ernie_ray.models.pretrained import (
     keep_layers,
     trim_vocabulary,
 )
-from ernie_ray.models.start import StartSpec, read_spec, write_start, write_warm_weights
+from ernie_ray.models.start import StartSpec, write_start, write_warm_weights
 from ernie_ray.tasks import family_of
-from ernie_ray.tasks.from_recipe import loose_schema, needs_labels, task_spec
-from ernie_ray.text.rows import RowSchema, read_rows
+from ernie_ray.tasks.from_recipe import needs_labels, task_spec
+from ernie_ray.text.rows import read_rows
 from ernie_ray.text.windows import cut_to_characters
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Where the workers find their inputs: absolute paths or URIs.
-
-    Attributes:
-        start: The start folder.
-        train: Feature cache of the training rows.
-        dev: Feature cache of the dev rows, or None.
-        data_digest: Digest of the training rows' features.
-    """
-
-    start: Location
-    train: Location
-    dev: Location | None
-    data_digest: str
-
-
-def row_schema(recipe: Recipe | DistillRecipe | LessonRecipe) -> RowSchema:
-    """Columns of the recipe's files; without a task there are no labels."""
-    data = recipe.data
-    schema = RowSchema(
-        text=data.text_column,
-        text_pair=data.text_pair_column or None,
-        label=None if recipe.task is None else data.label_column,
-        query=data.query_column or None,
-        header=data.columns,
-    )
-    return schema if recipe.task is None else loose_schema(recipe.task, schema)
 
 
 def prepare(
@@ -78,50 +44,19 @@ def prepare(
         SourceError: The pretrained weights cannot be had.
         ConfigError: The recipe does not fit the weights or the rows.
     """
-    start = _start(recipe, f"{run}/{runs.START}", storage)
-    local_start = storage.fetch(start)
-    splits = {"train": recipe.data.train, "dev": recipe.data.dev}
-    requests = {
-        split: _feature_request(recipe, storage.resolve(name), local_start)
-        for split, name in splits.items()
-        if name
-    }
-    return prepare_features(
-        start, requests, features_of or run, storage, show_progress=show_progress
+    start = start_folder(run, storage, lambda folder: _write_start(recipe, folder, storage))
+    schema = row_schema(recipe)
+    return feature_caches(
+        recipe,
+        start,
+        {"train": schema, "dev": schema},
+        features_of or run,
+        storage,
+        show_progress=show_progress,
     )
 
 
-def prepare_features(
-    start: Location,
-    requests: Mapping[str, FeatureRequest],
-    run: str,
-    storage: Storage,
-    *,
-    show_progress: bool,
-) -> Prepared:
-    """Build the feature caches of a run.
-
-    Args:
-        start: The run's start folder.
-        requests: What to tokenize as ``train`` and, if there are any, as ``dev``.
-        run: The run folder, as ``Storage.resolve`` takes it.
-        storage: Resolves the run folder.
-        show_progress: Draw bars on stderr.
-    """
-    places = {}
-    digest = ""
-    for split, request in requests.items():
-        request = replace(request, measures=split == "dev")
-        place, found = _features(request, f"{run}/{runs.FEATURES}", storage, show_progress)
-        places[split] = place
-        digest = digest or found
-    return Prepared(start, places["train"], places.get("dev"), digest)
-
-
-def _start(recipe: Recipe, target: str, storage: Storage) -> Location:
-    location = storage.resolve(target)
-    if storage.exists(target):
-        return location
+def _write_start(recipe: Recipe, folder: Path, storage: Storage) -> None:
     pretrained = from_pretrained(pretrained_source(recipe.model.pretrained, storage))
     if recipe.model.num_layers:
         pretrained = keep_layers(pretrained, recipe.model.num_layers)
@@ -131,15 +66,9 @@ def _start(recipe: Recipe, target: str, storage: Storage) -> Location:
     if recipe.model.trim_vocabulary:
         pretrained = trim_vocabulary(pretrained, _training_texts(recipe, storage))
     spec = _start_spec(recipe, pretrained, task)
-    folder = staging_path(location)
-    folder.mkdir()
-    try:
-        write_start(folder, spec, pretrained)
-        if recipe.model.warm_start:
-            _warm_start(recipe, spec, pretrained, folder, storage)
-        return storage.publish(folder, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    write_start(folder, spec, pretrained)
+    if recipe.model.warm_start:
+        _warm_start(recipe, spec, pretrained, folder, storage)
 
 
 def _warm_start(
@@ -213,35 +142,3 @@ def _training_texts(recipe: Recipe, storage: Storage) -> Iterator[str]:
         yield row.text
         if row.text_pair is not None:
             yield row.text_pair
-
-
-def _feature_request(recipe: Recipe, location: Location, start: Path) -> FeatureRequest:
-    spec = read_spec(start)
-    return FeatureRequest(
-        location=location,
-        schema=row_schema(recipe),
-        task=spec.task,
-        tokenizer=start / TOKENIZER,
-        max_tokens=spec.max_tokens,
-        text_prefix=spec.text_prefix,
-        on_bad=recipe.data.bad_rows,
-    )
-
-
-def _features(
-    request: FeatureRequest, target: str, storage: Storage, show_progress: bool
-) -> tuple[Location, str]:
-    """Build a cache at its place; returns the place and the digest."""
-    location = storage.resolve(target)
-    if isinstance(location, Path):
-        cache = build_feature_cache(request, cache_dir=location, show_progress=show_progress)
-        return cache.path, cache.digest
-    scratch = staging_path(location)
-    try:
-        cache = build_feature_cache(request, cache_dir=scratch, show_progress=show_progress)
-        digest, name = cache.digest, f"{target}/{cache.path.name}"
-        if not storage.exists(name):
-            storage.publish(cache.path, name)
-        return storage.resolve(name), digest
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

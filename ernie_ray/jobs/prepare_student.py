@@ -5,18 +5,22 @@ The vocabulary is built from the training rows as they were given, without their
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ernie_ray.config import DistillRecipe
 from ernie_ray.errors import ConfigError
-from ernie_ray.jobs import runs
-from ernie_ray.jobs.features import FeatureRequest, collect_labels
+from ernie_ray.jobs.features import collect_labels
 from ernie_ray.jobs.labelled_rows import read_labelled_manifest
-from ernie_ray.jobs.prepare import Prepared, prepare_features, row_schema
-from ernie_ray.jobs.storage import Location, Storage, staging_path
+from ernie_ray.jobs.storage import Storage
+from ernie_ray.jobs.worker_inputs import (
+    COPY_COLUMN,
+    Prepared,
+    feature_caches,
+    row_schema,
+    start_folder,
+)
 from ernie_ray.modeldir import (
     BowConfig,
     ClassificationSpec,
@@ -26,11 +30,9 @@ from ernie_ray.modeldir import (
     VocabularySpec,
 )
 from ernie_ray.modeldir.folder import VOCABULARY
-from ernie_ray.models.start import StartSpec, read_spec, write_student_start
+from ernie_ray.models.start import StartSpec, write_student_start
 from ernie_ray.text.rows import RowSchema, read_rows
 from ernie_ray.text.student_vocabulary import VocabularySettings, build_vocabulary
-
-COPY_COLUMN = "copy"
 
 
 def student_row_schema(recipe: DistillRecipe) -> RowSchema:
@@ -62,22 +64,19 @@ def prepare_student(
         DataError: A file or row cannot be used.
         ConfigError: The recipe does not fit the rows.
     """
-    start = _start(recipe, f"{run}/{runs.START}", storage)
-    local_start = storage.fetch(start)
-    splits = {"train": (recipe.data.train, student_row_schema(recipe))}
-    if recipe.data.dev:
-        splits["dev"] = (recipe.data.dev, row_schema(recipe))
-    requests = {
-        split: _feature_request(recipe, storage.resolve(name), schema, local_start)
-        for split, (name, schema) in splits.items()
-    }
-    return prepare_features(start, requests, run, storage, show_progress=show_progress)
+    start = start_folder(run, storage, lambda folder: _write_start(recipe, folder, storage))
+    return feature_caches(
+        recipe,
+        start,
+        {"train": student_row_schema(recipe), "dev": row_schema(recipe)},
+        run,
+        storage,
+        show_progress=show_progress,
+        tokenizer=VOCABULARY,
+    )
 
 
-def _start(recipe: DistillRecipe, target: str, storage: Storage) -> Location:
-    location = storage.resolve(target)
-    if storage.exists(target):
-        return location
+def _write_start(recipe: DistillRecipe, folder: Path, storage: Storage) -> None:
     student = recipe.student
     vocabulary = build_vocabulary(
         VocabularySettings(
@@ -102,13 +101,7 @@ def _start(recipe: DistillRecipe, target: str, storage: Storage) -> Location:
         pretrained="",
         embedding_std=student.embedding_std,
     )
-    folder = staging_path(location)
-    folder.mkdir()
-    try:
-        write_student_start(folder, spec, vocabulary)
-        return storage.publish(folder, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    write_student_start(folder, spec, vocabulary)
 
 
 def student_network(recipe: DistillRecipe, vocabulary: VocabularySpec) -> StudentConfig:
@@ -168,17 +161,3 @@ def _texts(recipe: DistillRecipe, storage: Storage) -> Iterator[str]:
             yield row.text
             if row.text_pair is not None:
                 yield row.text_pair
-
-
-def _feature_request(
-    recipe: DistillRecipe, location: Location, schema: RowSchema, start: Path
-) -> FeatureRequest:
-    spec = read_spec(start)
-    return FeatureRequest(
-        location=location,
-        schema=schema,
-        task=spec.task,
-        tokenizer=start / VOCABULARY,
-        max_tokens=spec.max_tokens,
-        on_bad=recipe.data.bad_rows,
-    )

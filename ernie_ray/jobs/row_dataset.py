@@ -5,8 +5,8 @@ Knows neither tokenizers nor models.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import pyarrow as pa
 import ray.data
@@ -83,16 +83,21 @@ def blocks_in_order(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
     Raises:
         ErnieRayError: As a task raised it, without Ray's wrapping.
     """
-    with plain_errors():
-        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Raise the library's own errors as they were in the task; Ray wraps them in its own."""
+    problem: ErnieRayError
     try:
-        yield
+        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+        return
     except RayTaskError as error:
-        if isinstance(error.cause, ErnieRayError):
-            raise error.cause from None
-        raise
+        if not isinstance(error.cause, ErnieRayError):
+            raise
+        problem = error.cause
+    # Ray's error holds the frames that raised it, they the actors, and those their CPUs: as a
+    # cycle, which else stays until Python's collector comes by, and the next job waits for it.
+    gc.collect()
+    raise _without_advice(problem)
+
+
+def _without_advice(error: ErnieRayError) -> ErnieRayError:
+    """Take off what Ray Data appends to a message: how to configure its retries."""
+    error.args = (str(error).partition("\nFailed to ")[0],)
+    return error

@@ -1,12 +1,8 @@
-"""The Tiny chain: start, distil on any text, distil on the task, export, measure.
-
-As in the Slim chain every stage writes under a name that carries the digest of all that decides it,
-whole or not at all, so the same command again repeats only what a change concerns.
-"""
+"""The Tiny chain: start, distil on any text, distil on the task, export, measure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ernie_ray.config import (
     DataSection,
@@ -20,50 +16,35 @@ from ernie_ray.config import (
     TaskSection,
     TinyRecipe,
 )
-from ernie_ray.distillation.teacher import TeacherSettings
 from ernie_ray.distillation.tiny_start import layer_map
 from ernie_ray.errors import ConfigError
 from ernie_ray.jobs import runs
-from ernie_ray.jobs.chunk_run import Pool
-from ernie_ray.jobs.comparison import DISTILLED, PLAIN, TEACHER, Comparison, Contest, publish
+from ernie_ray.jobs.chain import Chain, ChainResult
+from ernie_ray.jobs.comparison import DISTILLED, PLAIN, TEACHER
 from ernie_ray.jobs.export_start import export_start, given_tokenizer
-from ernie_ray.jobs.file_digests import digest_of, digests_of_files
+from ernie_ray.jobs.file_digests import digest_of
 from ernie_ray.jobs.finetune import finetune, run_recipe
 from ernie_ray.jobs.joined_rows import all_texts, write_task_rows, write_texts
-from ernie_ray.jobs.label import label
-from ernie_ray.jobs.label_request import LabelRequest, Selection
 from ernie_ray.jobs.prepare_lesson import prepare_lesson
-from ernie_ray.jobs.slim_report import SlimReport
-from ernie_ray.jobs.storage import Location, Storage
+from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import ClassificationSpec, EncoderConfig, Manifest, PairSpec, TaskSpec
 from ernie_ray.modeldir.folder import TOKENIZER, read_manifest
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.from_recipe import loose_schema
-from ernie_ray.text.row_files import find_files
 from ernie_ray.text.rows import RowSchema, read_rows
 from ernie_ray.text.subword_tokenizer import Lengths, measure_lengths
-from ernie_ray.text.tokenizer_build import load_tokenizer
+from ernie_ray.text.tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True)
-class TinyResult:
+class TinyResult(ChainResult):
     """What the chain came to.
 
     Attributes:
-        report: The measured table.
-        table: The same as text, with the length saved.
         lengths: How long the test texts are for the student.
-        plots: Where the plot is.
-        student: Model directory of the distilled student.
-        stages: Where each stage's model directory is, by name.
     """
 
-    report: SlimReport
-    table: str
     lengths: Lengths
-    plots: tuple[Location, ...]
-    student: Location
-    stages: dict[str, Location] = field(default_factory=dict)
 
 
 def tiny(
@@ -82,37 +63,34 @@ def tiny(
         DataError: A file or row cannot be used.
         ModelDirError: A teacher's model directory is broken.
     """
-    chain = _Chain(recipe, run, storage, show_progress=show_progress)
-    start = chain.start()
-    lengths = chain.measure_lengths(start)
-    general = chain.distil_on_text(start)
-    models = {
-        TEACHER: recipe.teacher.model,
-        PLAIN: chain.finetune(start),
-        DISTILLED: chain.distil_on_task(general),
-    }
-    contest = Contest(recipe.data, chain.schema, chain.task, recipe.teacher, recipe.report)
-    report = Comparison(contest, storage, show_progress=show_progress).measure(models)
-    table, plots = publish(report, run, storage, remark=f"\n{lengths}")
-    stages = {"start": start, "general": general, **models}
-    places = {name: storage.resolve(place) for name, place in stages.items()}
-    return TinyResult(report, table, lengths, plots, places[DISTILLED], places)
+    chain = _TinyChain(recipe, run, storage, show_progress=show_progress)
+    with chain.timed("start"):
+        start = chain.start()
+        lengths = chain.measure_lengths(start)
+    with chain.timed("general"):
+        general = chain.distil_on_text(start)
+    models = {TEACHER: recipe.teacher.model}
+    with chain.timed(PLAIN):
+        models[PLAIN] = chain.finetune(start)
+    with chain.timed(DISTILLED):
+        models[DISTILLED] = chain.distil_on_task(general)
+    stages = {"start": start, "general": general}
+    result = chain.end(models, chain.schema, chain.task, stages=stages, remark=f"\n{lengths}")
+    return TinyResult(**vars(result), lengths=lengths)
 
 
-class _Chain:
+class _TinyChain(Chain[TinyRecipe]):
     """The stages of one recipe; each gives the name of its output."""
 
     def __init__(
         self, recipe: TinyRecipe, run: str, storage: Storage, *, show_progress: bool
     ) -> None:
-        self._recipe = recipe
-        self._run = run.rstrip("/")
-        self._storage = storage
-        self._show_progress = show_progress
-        self._teacher = self._encoder(recipe.teacher.model)
+        super().__init__(recipe, run, storage, show_progress=show_progress)
+        _refuse_student(self.teacher, recipe.teacher.model)
         self._general_name = recipe.teacher.general or recipe.teacher.model
-        self._general_teacher = self._encoder(self._general_name)
-        self.task: TaskSpec = self._teacher.task
+        self._general_teacher = read_manifest(storage.fetch(self._general_name))
+        _refuse_student(self._general_teacher, self._general_name)
+        self.task = self.teacher.task
         self._task_section = task_section(self.task)
         data = recipe.data
         self.schema = loose_schema(
@@ -130,9 +108,9 @@ class _Chain:
 
     def start(self) -> str:
         """Give the model directory of the student as it starts."""
-        recipe, storage = self._recipe, self._storage
+        recipe, storage = self.recipe, self.storage
         known = given_tokenizer(recipe.vocabulary, storage)
-        contents = [known.to_str()] if known else self._digests(*self._texts_files)
+        contents = [known.to_str()] if known else self.digests(*self._texts_files)
         key = digest_of(
             self._general_teacher.fingerprint,
             recipe.student,
@@ -140,30 +118,30 @@ class _Chain:
             recipe.data,
             contents,
         )
-        name = f"{self._run}/start-{key}"
-        if not storage.exists(name):
+        name = f"{self.run}/start-{key}"
+        if not self.has(name):
             texts = all_texts(recipe.data, self.schema, storage)
             export_start(recipe, self._general_name, texts, name, storage=storage)
         return name
 
     def measure_lengths(self, start: str) -> Lengths:
         """Count tokens of the test texts against characters."""
-        tokenizer = load_tokenizer(self._storage.fetch(start) / TOKENIZER)
-        data = self._recipe.data
-        rows = read_rows(self._storage.resolve(data.test), self.schema, on_bad=data.bad_rows)
+        tokenizer = load_tokenizer(self.storage.fetch(start) / TOKENIZER)
+        data = self.recipe.data
+        rows = read_rows(self.storage.resolve(data.test), self.schema, on_bad=data.bad_rows)
         texts = (text for row in rows for text in (row.text, row.text_pair) if text is not None)
         return measure_lengths(tokenizer, texts)
 
     def distil_on_text(self, start: str) -> str:
         """Give the student after it imitated its teacher's states on text of any kind."""
-        recipe = self._recipe
+        recipe = self.recipe
         if recipe.general_training is None:
             return start
         data = recipe.data
-        key = digest_of(self._digests(*self._texts_files), data)
-        name = f"{self._run}/texts-{key}.parquet"
-        if not self._storage.exists(name):
-            write_texts(data, self.schema, name, self._storage)
+        key = digest_of(self.digests(*self._texts_files), data)
+        name = f"{self.run}/texts-{key}.parquet"
+        if not self.has(name):
+            write_texts(data, self.schema, name, self.storage)
         lesson = self._lesson(self._general_name, recipe.general)
         training_data = DistillDataSection(
             train=name, text_column=data.text_column, teacher_logits_column=""
@@ -183,16 +161,17 @@ class _Chain:
 
     def distil_on_task(self, start: str) -> str:
         """Give the student after it learnt the task from its teacher."""
-        recipe = self._recipe
+        recipe = self.recipe
         data, settings = recipe.data, recipe.distillation
         is_cached = settings.teacher_outputs == "cached"
         has_unlabelled = settings.uses_unlabelled and data.unlabelled_fit_the_task
         files = (data.train, *(data.unlabelled if has_unlabelled else ()))
-        rows = f"{self._run}/rows-{digest_of(self._digests(*files), data)}.parquet"
-        if not self._storage.exists(rows):
-            write_task_rows(data, self.schema, rows, self._storage, has_unlabelled=has_unlabelled)
+        rows = f"{self.run}/rows-{digest_of(self.digests(*files), data)}.parquet"
+        if not self.has(rows):
+            write_task_rows(data, self.schema, rows, self.storage, has_unlabelled=has_unlabelled)
         if is_cached:
-            rows = self._label(rows)
+            schema = replace(self.schema, is_label_optional=True)
+            rows = self.label([rows], schema, seed=recipe.student.seed)
         kept = data.model_dump(exclude={"train", "test", "unlabelled", "unlabelled_text_column"})
         lesson = self._lesson("" if is_cached else recipe.teacher.model, settings)
         training_data = DistillDataSection(
@@ -208,67 +187,47 @@ class _Chain:
                 training=recipe.training,
                 scaling=recipe.scaling,
             ),
-            self._teacher,
+            self.teacher,
         )
 
     def finetune(self, start: str) -> str:
         """Give the same student after an ordinary fine-tuning, without a teacher."""
-        recipe = self._recipe
+        recipe = self.recipe
         data = recipe.data.model_dump(exclude={"test", "unlabelled", "unlabelled_text_column"})
         plain = Recipe(
             data=DataSection(**data),
             task=self._task_section,
             model=ModelSection(
-                pretrained=str(self._storage.resolve(start)),
+                pretrained=str(self.storage.resolve(start)),
                 name=recipe.student.name,
                 max_tokens=recipe.student.max_tokens,
             ),
             training=recipe.plain_training or recipe.training,
             scaling=recipe.scaling,
         )
-        contents = self._digests(recipe.data.train, recipe.data.dev)
-        run = f"{self._run}/plain-{digest_of(contents, _without_scaling(plain))}"
-        if not self._storage.exists(f"{run}/{runs.RESULT}"):
-            finetune(plain, run, storage=self._storage, show_progress=self._show_progress)
+        contents = self.digests(recipe.data.train, recipe.data.dev)
+        run = f"{self.run}/plain-{digest_of(contents, _without_scaling(plain))}"
+        if not self.has(f"{run}/{runs.RESULT}"):
+            finetune(plain, run, storage=self.storage, show_progress=self.show_progress)
         return f"{run}/{runs.MODEL}"
 
     def _train(self, name: str, recipe: LessonRecipe, teacher: Manifest) -> str:
         places = (recipe.data.train, *filter(None, [recipe.data.dev]))
-        key = (self._digests(*places), teacher.fingerprint, _without_scaling(recipe))
-        run = f"{self._run}/{name}-{digest_of(*key)}"
-        if not self._storage.exists(f"{run}/{runs.RESULT}"):
+        key = (self.digests(*places), teacher.fingerprint, _without_scaling(recipe))
+        run = f"{self.run}/{name}-{digest_of(*key)}"
+        if not self.has(f"{run}/{runs.RESULT}"):
             run_recipe(
                 recipe,
                 run,
                 prepare_lesson,
                 distillation=recipe.lesson,
-                storage=self._storage,
-                show_progress=self._show_progress,
+                storage=self.storage,
+                show_progress=self.show_progress,
             )
         return f"{run}/{runs.MODEL}"
 
-    def _label(self, rows: str) -> str:
-        """Let the teacher answer once for all rows."""
-        recipe, settings = self._recipe, self._recipe.label
-        teacher = TeacherSettings(
-            recipe.teacher.engine, recipe.teacher.precision, settings.batch_tokens
-        )
-        request = LabelRequest(
-            teacher=self._storage.resolve(recipe.teacher.model),
-            files=find_files(self._storage.resolve(rows)),
-            schema=replace(self.schema, is_label_optional=True),
-            settings=teacher,
-            selection=Selection(settings.min_confidence, settings.balance, recipe.student.seed),
-        )
-        deciding = settings.model_dump(include={"batch_tokens", "min_confidence", "balance"})
-        key = digest_of(rows, self._teacher.fingerprint, teacher, deciding, recipe.student.seed)
-        name = f"{self._run}/labelled-{key}"
-        pool = Pool(settings.num_actors, settings.cpus_per_actor, settings.gpus_per_actor)
-        label(request, name, storage=self._storage, pool=pool, show_progress=self._show_progress)
-        return name
-
     def _lesson(self, teacher: str, states: StatesSection) -> Lesson:
-        manifest = self._teacher if teacher == self._recipe.teacher.model else self._general_teacher
+        manifest = self.teacher if teacher == self.recipe.teacher.model else self._general_teacher
         network = manifest.network
         assert isinstance(network, EncoderConfig)  # checked when it was read
         if states.relation_layer > network.num_layers:
@@ -277,27 +236,23 @@ class _Chain:
                 "layers; 0 takes its last"
             )
         return Lesson(
-            teacher=str(self._storage.resolve(teacher)) if teacher else "",
-            teacher_layers=layer_map(self._recipe.student, network.num_layers),
+            teacher=str(self.storage.resolve(teacher)) if teacher else "",
+            teacher_layers=layer_map(self.recipe.student, network.num_layers),
             states=states,
             logits=None,
         )
 
     @property
     def _texts_files(self) -> tuple[str, ...]:
-        return (self._recipe.data.train, *self._recipe.data.unlabelled)
+        return (self.recipe.data.train, *self.recipe.data.unlabelled)
 
-    def _digests(self, *names: str) -> list[list[str]]:
-        return [digests_of_files(find_files(self._storage.resolve(name))) for name in names]
 
-    def _encoder(self, name: str) -> Manifest:
-        manifest = read_manifest(self._storage.fetch(name))
-        if not isinstance(manifest.network, EncoderConfig):
-            raise ConfigError(
-                f"{name}: a {manifest.network.kind} student cannot teach an encoder; give an "
-                "encoder's model directory"
-            )
-        return manifest
+def _refuse_student(manifest: Manifest, name: str) -> None:
+    if not isinstance(manifest.network, EncoderConfig):
+        raise ConfigError(
+            f"{name}: a {manifest.network.kind} student cannot teach an encoder; give an "
+            "encoder's model directory"
+        )
 
 
 def task_section(task: TaskSpec) -> TaskSection:

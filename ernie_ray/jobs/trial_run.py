@@ -15,11 +15,11 @@ from ernie_ray.config import Recipe
 from ernie_ray.errors import ErnieRayError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.finetune import train_prepared
-from ernie_ray.jobs.prepare import Prepared
 from ernie_ray.jobs.progress import read_metrics
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.jobs.train_controllers import ReportController
 from ernie_ray.jobs.trials import Trial
+from ernie_ray.jobs.worker_inputs import Prepared
 
 
 class TrialArgs(BaseModel):

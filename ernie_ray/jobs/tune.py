@@ -26,11 +26,12 @@ from ernie_ray.config import SearchRecipe, TuneSection, as_toml
 from ernie_ray.errors import ErnieRayError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.finetune import primary_metric
-from ernie_ray.jobs.prepare import Prepared, prepare
+from ernie_ray.jobs.prepare import prepare
 from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.jobs.train_controllers import TrainControllers
 from ernie_ray.jobs.trial_run import TrialArgs, run_trial
 from ernie_ray.jobs.trials import Evaluation, Trial, TrialBoard
+from ernie_ray.jobs.worker_inputs import Prepared
 
 BEST = "best.toml"
 TABLE = "trials.txt"

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from ernie_ray.errors import ConfigError
 from ernie_ray.modeldir.folder import TOKENIZER, WEIGHTS
 from ernie_ray.models.pretrained import from_pretrained
-from ernie_ray.text.tokenizer_build import load_tokenizer
+from ernie_ray.text.tokenizer import load_tokenizer
 
 _WORD_TABLE = "encoder.embeddings.word.weight"
 

@@ -17,6 +17,21 @@ from ernie_ray.text.features import TokenIds
 Text = str | tuple[str, str]
 
 
+def load_tokenizer(path: Path) -> tokenizers.Tokenizer:
+    """Load a ``tokenizer.json``; its own padding and length limit are dropped.
+
+    Raises:
+        SourceError: The file is not a tokenizer.
+    """
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises a bare Exception
+        raise SourceError(f"{path}: not a tokenizer.json: {error}") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
 class TextTokenizer:
     """Texts or pairs to token ids, cut to a limit by dropping from the longest text first."""
 
@@ -43,11 +58,7 @@ class TextTokenizer:
         Raises:
             SourceError: The file is missing or not a tokenizer.
         """
-        try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises a bare Exception
-            raise SourceError(f"{path}: not a tokenizer.json: {error}") from error
-        return cls(tokenizer, max_tokens=max_tokens, text_prefix=text_prefix)
+        return cls(load_tokenizer(path), max_tokens=max_tokens, text_prefix=text_prefix)
 
     def encode(self, texts: Sequence[Text]) -> list[TokenIds]:
         """Tokenize a batch (in parallel, without the interpreter lock).

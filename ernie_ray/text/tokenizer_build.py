@@ -19,6 +19,7 @@ from tokenizers.models import Unigram, WordPiece
 
 from ernie_ray.errors import SourceError
 from ernie_ray.text.sentencepiece_file import PieceModel, read_sentencepiece
+from ernie_ray.text.tokenizer import load_tokenizer
 from ernie_ray.text.vocabulary import METASPACE, read_vocab
 
 _BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -85,21 +86,6 @@ def tokenizer_from_folder(folder: Path, cut: WordCut) -> tokenizers.Tokenizer:
         f"{folder}: no tokenizer found; tokenizer.json, vocab.txt or a SentencePiece *.model must "
         "lie beside the weights"
     )
-
-
-def load_tokenizer(path: Path) -> tokenizers.Tokenizer:
-    """Load a ``tokenizer.json``; its own padding and length limit are dropped.
-
-    Raises:
-        SourceError: The file is not a tokenizer.
-    """
-    try:
-        tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises a bare Exception
-        raise SourceError(f"{path}: not a tokenizer.json: {error}") from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
 
 
 def wordpiece_tokenizer(

@@ -14,9 +14,8 @@ from typing import Any
 import tokenizers
 from tokenizers import Regex, pre_tokenizers
 
-from ernie_ray.errors import SourceError
 from ernie_ray.text.features import NO_PLACE, TokenIds, Window
-from ernie_ray.text.tokenizer import Text
+from ernie_ray.text.tokenizer import Text, load_tokenizer
 
 # What a piece of several characters must not join: characters of scripts written without spaces,
 # punctuation and symbols. Not the marker of a word's start (U+2581), which is a symbol, too.
@@ -69,11 +68,7 @@ class WindowTokenizer:
         Raises:
             SourceError: The file is missing or not a tokenizer.
         """
-        try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises a bare Exception
-            raise SourceError(f"{path}: not a tokenizer.json: {error}") from error
-        return cls(tokenizer, max_tokens=max_tokens, text_prefix=text_prefix)
+        return cls(load_tokenizer(path), max_tokens=max_tokens, text_prefix=text_prefix)
 
     def encode(self, texts: Sequence[Text]) -> list[TokenIds]:
         """Cut each text into one window or more.

@@ -32,10 +32,10 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Rows with labels, and rows with the logits of a teacher that is always right."""
+    """Rows with labels, and rows for training with the logits of a teacher that is always right."""
     folder = tmp_path_factory.mktemp("data")
-    for seed, (name, size) in enumerate({"train": 400, "dev": 60, "test": 60}.items()):
-        lines = [json.dumps({"text": t, "label": lab}) + "\n" for t, lab in tiny_rows(size, seed)]
+    for seed, name in ((1, "dev"), (2, "test")):
+        lines = [json.dumps({"text": t, "label": lab}) + "\n" for t, lab in tiny_rows(60, seed)]
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     rows = tiny_rows(400, 7)
     is_positive = np.array([lab == "positive" for _, lab in rows])
@@ -73,7 +73,6 @@ def train(data, tmp_path):
     return run
 
 
-HARD = ["data.train=train.jsonl", "data.teacher_logits_column="]
 SOFT = ["data.train=soft.parquet", 'task.labels=["negative", "positive"]']
 
 
@@ -101,10 +100,6 @@ def test_each_student_learns_from_a_teacher_and_runs_without_any_framework(train
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_a_student_learns_from_labels_alone(train):
-    assert train("plain", "bow", *HARD).metrics["test"]["accuracy"] > 0.9
-
-
 def test_two_workers_compute_what_one_computes(train):
     changes = (*SOFT, "training.dropout=0.0", "training.log_every_steps=1")
     one = train("one", "cnn", *changes, num_epochs=2)
@@ -116,7 +111,7 @@ def test_two_workers_compute_what_one_computes(train):
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)
 
 
-def test_pairs_are_learnt_as_pairs(train, data):
+def test_pairs_are_learnt_as_pairs_from_labels_alone(train, data):
     rng = np.random.default_rng(3)
     for name, size in (("pairs", 600), ("pairs_dev", 100)):
         with (data / f"{name}.jsonl").open("w", encoding="utf-8") as stream:

@@ -11,8 +11,8 @@ from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.finetune import finetune
 from ernie_ray.jobs.predict import PredictRequest, predict
-from ernie_ray.jobs.prepare import row_schema
 from ernie_ray.jobs.storage import Storage
+from ernie_ray.jobs.worker_inputs import row_schema
 from ernie_ray.text.row_files import find_files
 from ernie_ray.text.rows import RowSchema
 from tests.tiny_tasks import (

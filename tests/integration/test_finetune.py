@@ -76,6 +76,7 @@ def train(data, settings, folder):
 
 # 30 steps with 15 checkpoints.
 OFTEN = (
+    "data.test=test.jsonl",
     "scaling.num_workers=2",
     "training.eval_every_steps=2",
     "training.num_epochs=3",
@@ -85,7 +86,7 @@ OFTEN = (
 
 @pytest.fixture(scope="module")
 def whole(local_ray, train):
-    """The run that others, which are interrupted, must end like."""
+    """The run that most tests look at, and that interrupted ones must end like."""
     return train("whole-run", *OFTEN)
 
 
@@ -115,13 +116,10 @@ def test_two_workers_compute_what_one_computes(train):
         np.testing.assert_allclose(found[name], expected, atol=WORLD_SIZE_TOLERANCE, err_msg=name)
 
 
-def test_the_same_run_twice_gives_the_same_weights_whether_workers_are_a_number_or_a_range(train):
-    changes = ("training.max_steps=6", "training.dropout=0.1")
-    first, second = (
-        train(name, *changes, f"scaling.num_workers={workers}").run
-        for name, workers in (("first", "2"), ("second", "[1, 2]"))
-    )
-    assert_equal_weights(first, second)
+def test_the_same_run_twice_gives_the_same_weights_whether_workers_are_a_number_or_a_range(
+    train, whole
+):
+    assert_equal_weights(whole.run, train("range", *OFTEN, "scaling.num_workers=[1, 2]").run)
 
 
 def test_the_best_checkpoints_are_kept_and_the_last_one(whole):
@@ -132,34 +130,30 @@ def test_the_best_checkpoints_are_kept_and_the_last_one(whole):
     assert kept == {30} | {line["step"] for line in best}
 
 
-def test_a_run_leaves_a_model_that_serves_and_everything_to_read(train):
-    result = train("whole", "data.test=test.jsonl", "training.dropout=0.1")
-    predictor = Predictor.from_dir(result.model)
+def test_a_run_leaves_a_model_that_serves_and_everything_to_read(whole):
+    predictor = Predictor.from_dir(whole.model)
     assert predictor.predict(["好书"])[0].result["label"] in ("negative", "positive")
     manifest = predictor.manifest
     assert manifest.lineage.step > 0
     assert manifest.lineage.recipe["training"]["learning_rate"] == 3e-3
-    assert manifest.metrics["dev"] == result.metrics["dev"]
-    assert set(result.metrics["test"]) == {"accuracy", "macro_f1", "micro_f1", "positive_f1"}
-    assert json.loads((result.run / runs.RESULT).read_text())["metrics"] == result.metrics
-    evaluations = [line for line in read_metrics(result.run / runs.METRICS) if "accuracy" in line]
-    assert len(evaluations) == 2
+    assert manifest.metrics["dev"] == whole.metrics["dev"]
+    assert set(whole.metrics["test"]) == {"accuracy", "macro_f1", "micro_f1", "positive_f1"}
+    assert json.loads((whole.run / runs.RESULT).read_text())["metrics"] == whole.metrics
+    evaluations = [line for line in read_metrics(whole.run / runs.METRICS) if "accuracy" in line]
+    assert len(evaluations) == 15
     best = max(line["accuracy"] for line in evaluations)
-    assert result.metrics["dev"]["accuracy"] == pytest.approx(best)
+    assert whole.metrics["dev"]["accuracy"] == pytest.approx(best)
 
 
-def test_the_same_command_again_does_nothing_twice(train):
-    first = train("twice", "training.max_steps=4")
-    weights = (first.model / "weights.safetensors").stat().st_mtime_ns
-    again = train("twice", "training.max_steps=4")
-    assert again.metrics == first.metrics
-    assert (first.model / "weights.safetensors").stat().st_mtime_ns == weights
+def test_the_same_command_again_does_nothing_twice(train, whole):
+    weights = (whole.model / "weights.safetensors").stat().st_mtime_ns
+    assert train("whole-run", *OFTEN).metrics == whole.metrics
+    assert (whole.model / "weights.safetensors").stat().st_mtime_ns == weights
 
 
-def test_another_recipe_in_the_same_run_folder_is_refused_by_the_keys_that_differ(train):
-    train("claimed", "training.max_steps=2")
+def test_another_recipe_in_the_same_run_folder_is_refused_by_the_keys_that_differ(train, whole):
     with pytest.raises(ConfigError, match=r"training\.max_steps, training\.seed"):
-        train("claimed", "training.max_steps=3", "training.seed=1")
+        train(whole.run.name, *OFTEN, "training.max_steps=3", "training.seed=1")
 
 
 def training_pids() -> Iterator[int]:

@@ -1,3 +1,4 @@
+import gc
 import json
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from ernie_ray.jobs.predict import PredictRequest, RunOptions, predict
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.text.row_files import find_files
 from ernie_ray.text.rows import RowSchema
+from tests.cluster_cpus import wait_for_all_cpus
 from tests.tiny_models import tiny_rows
 
 # Ray Data sets its own deprecated options when it is first used.
@@ -198,12 +200,19 @@ def test_a_broken_model_directory_is_the_error_of_the_job(tmp_path, rows_dir):
         run(request_for(tmp_path, rows_dir), tmp_path)
 
 
-def test_an_engine_that_an_actor_cannot_load_is_the_error_of_the_job(
+def test_an_engine_that_an_actor_cannot_load_is_the_error_of_the_job_and_frees_its_cpus(
     local_ray, tiny_model_dir, rows_dir, tmp_path
 ):
     options = replace(FP32, engine="nonsense")
-    with pytest.raises(ConfigError, match="nonsense"):
-        run(request_for(tiny_model_dir, rows_dir, options=options), tmp_path, num_actors=1)
+    request = request_for(tiny_model_dir, rows_dir, options=options)
+    gc.disable()  # it would free them by chance
+    try:
+        with pytest.raises(ConfigError, match="nonsense") as caught:
+            run(request, tmp_path, num_actors=1)
+        wait_for_all_cpus()
+    finally:
+        gc.enable()
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

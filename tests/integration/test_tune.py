@@ -1,10 +1,8 @@
 """A search over a tiny recipe: real trials on Ray Tune, each with a Ray Train run of its own."""
 
 import json
-import time
 
 import pytest
-import ray
 
 from ernie_ray.config import SearchRecipe, load_recipe
 from ernie_ray.errors import ConfigError
@@ -13,6 +11,7 @@ from ernie_ray.jobs.progress import read_metrics
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.jobs.trials import TRIALS
 from ernie_ray.jobs.tune import tune
+from tests.cluster_cpus import wait_for_all_cpus
 from tests.tiny_models import tiny_rows
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -86,10 +85,7 @@ def test_a_search_goes_on_stops_what_falls_behind_and_writes_the_best_recipe(sea
     claimed = json.loads((result.run / runs.RECIPE).read_text())
     assert best.model_dump(mode="json") == claimed  # so that `finetune` goes on in its folder
     assert not list((folder / "found").glob(".tune-*"))
-    end = time.monotonic() + 60  # the workers of the stopped trial give their CPUs back
-    while ray.available_resources()["CPU"] < ray.cluster_resources()["CPU"]:
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait_for_all_cpus()  # of the stopped trial's workers
 
     with pytest.raises(ConfigError, match=r"another tune\.seed"):
         search("found", num_trials=2, seed=1)

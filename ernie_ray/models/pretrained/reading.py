@@ -23,7 +23,8 @@ from ernie_ray.models.pretrained.renaming import to_our_names, without_prefix
 from ernie_ray.models.pretrained.safetensors_file import read_safetensors, read_sharded_safetensors
 from ernie_ray.models.pretrained.sources import FoundSource, find_source
 from ernie_ray.models.pretrained.torch_file import read_torch_file
-from ernie_ray.text.tokenizer_build import WordCut, load_tokenizer, tokenizer_from_folder
+from ernie_ray.text.tokenizer import load_tokenizer
+from ernie_ray.text.tokenizer_build import WordCut, tokenizer_from_folder
 
 ENCODER_PREFIX = "encoder."
 

@@ -3,10 +3,10 @@ from ray.tune.schedulers import TrialScheduler
 from ernie_ray.config import Recipe, TuneSection
 from ernie_ray.errors import CheckpointError
 from ernie_ray.jobs import trial_run, tune
-from ernie_ray.jobs.prepare import Prepared
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.jobs.trial_run import TrialArgs
 from ernie_ray.jobs.trials import Evaluation, TrialBoard
+from ernie_ray.jobs.worker_inputs import Prepared
 
 DRAWN = [{"training.num_epochs": n} for n in (1, 2, 3)]
 

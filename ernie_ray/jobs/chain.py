@@ -1,0 +1,153 @@
+"""What the chains of Slim and Tiny share: stages found by digest, a labelling teacher, the end.
+
+Every stage writes under a name that carries the digest of all that decides it, whole or not at
+all. So the same command again goes on where it stopped, and a changed setting repeats exactly the
+stages that depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ernie_ray.config import SlimRecipe, TinyRecipe
+from ernie_ray.distillation.teacher import TeacherSettings
+from ernie_ray.jobs.chunk_run import Pool
+from ernie_ray.jobs.comparison import DISTILLED, Comparison, Contest, publish
+from ernie_ray.jobs.file_digests import digest_of, digests_of_files
+from ernie_ray.jobs.label import label
+from ernie_ray.jobs.label_request import LabelRequest, Selection
+from ernie_ray.jobs.slim_report import SlimReport
+from ernie_ray.jobs.stopwatch import timed
+from ernie_ray.jobs.storage import Location, Storage
+from ernie_ray.modeldir import Manifest, TaskSpec
+from ernie_ray.modeldir.folder import read_manifest
+from ernie_ray.text.row_files import DataFile, find_files
+from ernie_ray.text.rows import RowSchema
+
+R = TypeVar("R", SlimRecipe, TinyRecipe)
+
+
+@dataclass(frozen=True)
+class ChainResult:
+    """What a chain came to.
+
+    Attributes:
+        report: The measured table.
+        table: The same as text.
+        plots: Where the plot is.
+        student: Model directory of the distilled student.
+        stages: Where each stage's output is, by name.
+        seconds: Time taken by each stage, also of finding it finished.
+    """
+
+    report: SlimReport
+    table: str
+    plots: tuple[Location, ...]
+    student: Location
+    stages: dict[str, Location]
+    seconds: dict[str, float]
+
+    @property
+    def summary(self) -> str:
+        """The table, and below it where everything is."""
+        places = [f"{name}: {place}" for name, place in self.stages.items()]
+        return "\n".join([self.table, *places, f"plot: {self.plots[0]}"])
+
+
+class Chain(Generic[R]):
+    """Where the stages of one recipe write, and what is done alike in every chain."""
+
+    def __init__(self, recipe: R, run: str, storage: Storage, *, show_progress: bool) -> None:
+        """Begin a chain.
+
+        Args:
+            recipe: The resolved recipe.
+            run: Folder of the chain: a name for ``storage``, an absolute path or a URI.
+            storage: Resolves the recipe's files and the folder.
+            show_progress: Draw progress bars on stderr.
+
+        Raises:
+            DataError: There is no teacher.
+            ModelDirError: Its model directory is broken.
+        """
+        self.recipe: R = recipe
+        self.run = run.rstrip("/")
+        self.storage = storage
+        self.teacher: Manifest = read_manifest(storage.fetch(recipe.teacher.model))
+        self.show_progress = show_progress
+        self.seconds: dict[str, float] = {}
+
+    def timed(self, stage: str) -> AbstractContextManager[None]:
+        """Note how long a stage took."""
+        return timed(self.seconds, stage)
+
+    def files(self, *names: str) -> tuple[DataFile, ...]:
+        """Find the files of several places, in their order."""
+        return tuple(file for name in names for file in find_files(self.storage.resolve(name)))
+
+    def digests(self, *names: str) -> list[list[str]]:
+        """Digest what is in the files of several places."""
+        return [digests_of_files(self.files(name)) for name in names]
+
+    def has(self, name: str) -> bool:
+        """Say whether a stage's output is there."""
+        return self.storage.exists(name)
+
+    def label(self, names: Iterable[str], schema: RowSchema, *, seed: int) -> str:
+        """Let the teacher answer once for rows; gives the folder of rows with its logits.
+
+        Args:
+            names: Where the rows are.
+            schema: Their columns.
+            seed: Of which rows are left out for balance.
+        """
+        teacher, settings = self.recipe.teacher, self.recipe.label
+        request = LabelRequest(
+            teacher=self.storage.resolve(teacher.model),
+            files=self.files(*names),
+            schema=schema,
+            settings=TeacherSettings(teacher.engine, teacher.precision, settings.batch_tokens),
+            selection=Selection(settings.min_confidence, settings.balance, seed),
+            on_bad=self.recipe.data.bad_rows,
+        )
+        key = digest_of(
+            digests_of_files(request.files),
+            self.teacher.fingerprint,
+            request.settings,
+            request.selection,
+            self.recipe.data,
+        )
+        name = f"{self.run}/labelled-{key}"
+        pool = Pool(settings.num_actors, settings.cpus_per_actor, settings.gpus_per_actor)
+        label(request, name, storage=self.storage, pool=pool, show_progress=self.show_progress)
+        return name
+
+    def end(
+        self,
+        models: dict[str, str],
+        schema: RowSchema,
+        task: TaskSpec,
+        *,
+        stages: dict[str, str],
+        remark: str = "",
+    ) -> ChainResult:
+        """Measure the models and write the report.
+
+        Args:
+            models: Model directories by their names in the report.
+            schema: Columns of the rows that they are measured on.
+            task: What all of them answer.
+            stages: Other outputs by name.
+            remark: Stands below the table.
+        """
+        recipe = self.recipe
+        contest = Contest(recipe.data, schema, task, recipe.teacher, recipe.report)
+        with self.timed("measure"):
+            comparison = Comparison(contest, self.storage, show_progress=self.show_progress)
+            report = comparison.measure(models)
+        table, plots = publish(report, self.run, self.storage, remark)
+        places = {name: self.storage.resolve(place) for name, place in (stages | models).items()}
+        return ChainResult(report, table, plots, places[DISTILLED], places, self.seconds)
