@@ -59,6 +59,11 @@ class BatchLimits(BaseModel):
     num_slots: int = Field(default=1, gt=0, description="Forwards that run at the same time.")
 
 
+def allowed_padding(padded_tokens: int, limits: BatchLimits) -> float:
+    """Tokens of padding that a batch of so many padded tokens may hold."""
+    return max(limits.free_padding_tokens, limits.max_padding_share * padded_tokens)
+
+
 def choose_batch(
     lengths: Sequence[int], overtakes: Sequence[int], limits: BatchLimits
 ) -> list[int]:
@@ -101,8 +106,7 @@ def _nearest_in_length(lengths: Sequence[int], limits: BatchLimits) -> list[int]
             break
         padded = max(longest, length) * (len(chosen) + 1)
         padding = padded - total - length
-        allowed = max(limits.free_padding_tokens, limits.max_padding_share * padded)
-        if padded > limits.max_batch_tokens or padding > allowed:
+        if padded > limits.max_batch_tokens or padding > allowed_padding(padded, limits):
             takes_shorter = takes_shorter and length >= target
             takes_longer = takes_longer and length < target
             continue

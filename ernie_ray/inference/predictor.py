@@ -21,6 +21,7 @@ from safetensors import safe_open
 
 from ernie_ray.errors import InferenceError, MalformedRequestError
 from ernie_ray.inference.engines import Engine, EngineOptions, RowEngine, load_engine
+from ernie_ray.inference.grouping import BatchLimits, allowed_padding
 from ernie_ray.inference.layer_pooling import POOLER, Pooler
 from ernie_ray.inference.parity import check_parity
 from ernie_ray.inference.text_model import Outputs
@@ -252,13 +253,17 @@ def _refuse_infinite(outputs: Outputs) -> None:
 
 def _batches_by_length(rows: Sequence[TokenIds], batch_tokens: int) -> Iterator[list[int]]:
     """Row numbers in batches of similar lengths; a row longer than the budget goes alone."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    limits = BatchLimits(max_batch_tokens=batch_tokens)
     batch: list[int] = []
-    for i in order:
+    num_tokens = 0
+    for i in sorted(range(len(rows)), key=lambda i: len(rows[i])):
         # Ascending lengths: the newest row is the longest, so it sets the padded size.
-        if batch and len(rows[i]) * (len(batch) + 1) > batch_tokens:
+        padded = len(rows[i]) * (len(batch) + 1)
+        padding = padded - num_tokens - len(rows[i])
+        if batch and (padded > batch_tokens or padding > allowed_padding(padded, limits)):
             yield batch
-            batch = []
+            batch, num_tokens = [], 0
         batch.append(i)
+        num_tokens += len(rows[i])
     if batch:
         yield batch
