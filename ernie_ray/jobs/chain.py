@@ -92,10 +92,6 @@ class Chain(Generic[R]):
         """Digest what is in the files of several places."""
         return [digests_of_files(self.files(name)) for name in names]
 
-    def has(self, name: str) -> bool:
-        """Say whether a stage's output is there."""
-        return self.storage.exists(name)
-
     def label(self, names: Iterable[str], schema: RowSchema, *, seed: int) -> str:
         """Let the teacher answer once for rows; gives the folder of rows with its logits.
 

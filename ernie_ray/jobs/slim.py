@@ -89,7 +89,7 @@ class _SlimChain(Chain[SlimRecipe]):
             return recipe.data.train
         digest = digest_of(self.digests(recipe.data.train), recipe.augment, recipe.data)
         name = f"{self.run}/augmented-{digest}.parquet"
-        if not self.has(name):
+        if not self.storage.exists(name):
             request = AugmentRequest(
                 self.files(recipe.data.train),
                 self.training_schema,
@@ -125,6 +125,6 @@ class _SlimChain(Chain[SlimRecipe]):
         contents = self.digests(rows, recipe.data.dev)
         key = distill_recipe.model_dump(mode="json", exclude={"scaling"})
         run = f"{self.run}/{name}-{digest_of(contents, key)}"
-        if not self.has(f"{run}/{runs.RESULT}"):
+        if not self.storage.exists(f"{run}/{runs.RESULT}"):
             distill(distill_recipe, run, storage=self.storage, show_progress=self.show_progress)
         return f"{run}/{runs.MODEL}"

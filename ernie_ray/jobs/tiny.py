@@ -119,7 +119,7 @@ class _TinyChain(Chain[TinyRecipe]):
             contents,
         )
         name = f"{self.run}/start-{key}"
-        if not self.has(name):
+        if not self.storage.exists(name):
             texts = all_texts(recipe.data, self.schema, storage)
             export_start(recipe, self._general_name, texts, name, storage=storage)
         return name
@@ -140,7 +140,7 @@ class _TinyChain(Chain[TinyRecipe]):
         data = recipe.data
         key = digest_of(self.digests(*self._texts_files), data)
         name = f"{self.run}/texts-{key}.parquet"
-        if not self.has(name):
+        if not self.storage.exists(name):
             write_texts(data, self.schema, name, self.storage)
         lesson = self._lesson(self._general_name, recipe.general)
         training_data = DistillDataSection(
@@ -167,7 +167,7 @@ class _TinyChain(Chain[TinyRecipe]):
         has_unlabelled = settings.uses_unlabelled and data.unlabelled_fit_the_task
         files = (data.train, *(data.unlabelled if has_unlabelled else ()))
         rows = f"{self.run}/rows-{digest_of(self.digests(*files), data)}.parquet"
-        if not self.has(rows):
+        if not self.storage.exists(rows):
             write_task_rows(data, self.schema, rows, self.storage, has_unlabelled=has_unlabelled)
         if is_cached:
             schema = replace(self.schema, is_label_optional=True)
@@ -207,7 +207,7 @@ class _TinyChain(Chain[TinyRecipe]):
         )
         contents = self.digests(recipe.data.train, recipe.data.dev)
         run = f"{self.run}/plain-{digest_of(contents, _without_scaling(plain))}"
-        if not self.has(f"{run}/{runs.RESULT}"):
+        if not self.storage.exists(f"{run}/{runs.RESULT}"):
             finetune(plain, run, storage=self.storage, show_progress=self.show_progress)
         return f"{run}/{runs.MODEL}"
 
@@ -215,7 +215,7 @@ class _TinyChain(Chain[TinyRecipe]):
         places = (recipe.data.train, *filter(None, [recipe.data.dev]))
         key = (self.digests(*places), teacher.fingerprint, _without_scaling(recipe))
         run = f"{self.run}/{name}-{digest_of(*key)}"
-        if not self.has(f"{run}/{runs.RESULT}"):
+        if not self.storage.exists(f"{run}/{runs.RESULT}"):
             run_recipe(
                 recipe,
                 run,
