@@ -266,3 +266,9 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
     Path(file.name).chmod(0o644)
     Path(file.name).replace(path)
+
+
+# Docstrings with a backslash are raw, and in those click's mark before examples, which keeps their
+# lines, is two characters.
+for _command in (main, *main.commands.values()):
+    _command.help = (_command.help or "").replace("\\b\n", "\b\n")
