@@ -21,7 +21,8 @@ from ernie_ray.modeldir import ClassificationSpec, PairSpec, ReadingSpec, TaskSp
 from ernie_ray.tasks import TaskFamily, family_of
 from ernie_ray.tasks.answer_metrics import answer_f1, exact_match, is_chinese
 from ernie_ray.tasks.entity_metrics import Entity, entity_metrics
-from ernie_ray.text.rows import Row, RowSchema, read_rows
+from ernie_ray.text.row_schema import Row, RowSchema
+from ernie_ray.text.rows import read_rows
 
 _MAX_ENTITY_CHARACTERS = 20
 _PIECES = re.compile(r"[^，。；！？,;!?]+")

@@ -28,7 +28,7 @@ from ernie_ray.modeldir import ClassificationSpec
 from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.text.augment import AugmentSettings
 from ernie_ray.text.row_files import find_files
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import COPY_COLUMN, RowSchema
 
 _HARD_LOGIT = 20.0
 """Softmax of 20 against 0 is one-hot to eight digits; the kit wrote 9999."""
@@ -95,7 +95,7 @@ class Workshop:
             self._schema.text_pair,
             "label",
             is_label_optional=True,
-            copy="copy",
+            copy=COPY_COLUMN,
         )
         request = LabelRequest(self.teacher, find_files(source), schema)
         label(request, name, storage=self._storage, show_progress=True)

@@ -28,7 +28,8 @@ from ernie_ray.tasks import family_of
 from ernie_ray.tasks.example import Example, text_of, texts_with_rows
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.text.features import TokenIds, pad_batch
-from ernie_ray.text.rows import Row, read_rows
+from ernie_ray.text.row_schema import Row
+from ernie_ray.text.rows import read_rows
 from ernie_ray.training.batch_plan import BatchPlan, micro_batches
 
 _TEST_BATCH = 32

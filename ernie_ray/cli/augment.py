@@ -16,7 +16,7 @@ from ernie_ray.cli.options import (
 )
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.text.row_files import find_files
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import RowSchema
 
 _PROBABILITY = click.FloatRange(0, 1)
 

@@ -16,7 +16,7 @@ from ernie_ray.cli.options import (
     storage_option,
 )
 from ernie_ray.tasks.tables import Tables
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import RowSchema
 
 _MAX_SHOWN = 30
 

@@ -17,7 +17,7 @@ from ernie_ray.cli.options import (
 )
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.text.row_files import find_files
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import COPY_COLUMN, RowSchema
 
 
 @click.command(name="label")
@@ -97,7 +97,7 @@ def command(
             options["text_pair_column"],
             label_column,
             is_label_optional=True,
-            copy="copy",
+            copy=COPY_COLUMN,
         ),
         settings=TeacherSettings(options["engine"], options["precision"], options["batch_tokens"]),
         selection=Selection(options["min_confidence"], options["balance"], options["seed"]),

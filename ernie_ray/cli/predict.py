@@ -23,7 +23,7 @@ from ernie_ray.cli.options import (
 )
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.text.row_files import DataFile, find_files
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import RowSchema
 
 if TYPE_CHECKING:
     from ernie_ray.jobs.prediction_files import Format

@@ -7,11 +7,13 @@ waits is in every batch, and those nearest to it in length join while the paddin
 text that `max_overtakes` batches with younger texts have passed over ends the grouping: batches
 are then cut in order of arrival until it has gone. So at most `max_overtakes` batches ever
 overtake a text.
+
+Texts that are all there are cut by the same bounds, in order of length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -81,6 +83,33 @@ def choose_batch(
     if max(overtakes) >= limits.max_overtakes:
         return _in_order_of_arrival(lengths, limits.max_batch_tokens)
     return _nearest_in_length(lengths, limits)
+
+
+def batches_by_length(lengths: Sequence[int], limits: BatchLimits) -> Iterator[list[int]]:
+    """Cut texts that are all there into batches of similar lengths, the shortest first.
+
+    Args:
+        lengths: Tokens of each text.
+        limits: Bounds of a batch; a text longer than the budget goes alone.
+
+    Yields:
+        Positions in ``lengths``; each is in one batch.
+    """
+    batch: list[int] = []
+    num_tokens = 0
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        # Ascending lengths: the newest text is the longest, so it sets the padded size.
+        padded = lengths[i] * (len(batch) + 1)
+        padding = padded - num_tokens - lengths[i]
+        if batch and (
+            padded > limits.max_batch_tokens or padding > allowed_padding(padded, limits)
+        ):
+            yield batch
+            batch, num_tokens = [], 0
+        batch.append(i)
+        num_tokens += lengths[i]
+    if batch:
+        yield batch
 
 
 def _in_order_of_arrival(lengths: Sequence[int], max_batch_tokens: int) -> list[int]:

@@ -9,7 +9,7 @@ Dimension key: N texts, H numbers per vector, C task outputs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from safetensors import safe_open
 
 from ernie_ray.errors import InferenceError, MalformedRequestError
 from ernie_ray.inference.engines import Engine, EngineOptions, RowEngine, load_engine
-from ernie_ray.inference.grouping import BatchLimits, allowed_padding
+from ernie_ray.inference.grouping import BatchLimits, batches_by_length
 from ernie_ray.inference.layer_pooling import POOLER, Pooler
 from ernie_ray.inference.parity import check_parity
 from ernie_ray.inference.text_model import Outputs
@@ -171,7 +171,8 @@ class Predictor:
             return outputs
         vectors = np.empty((len(rows), self.manifest.vector.size), dtype=np.float32)
         logits = self._empty_logits(rows)
-        for chosen in _batches_by_length(rows, batch_tokens):
+        limits = BatchLimits(max_batch_tokens=batch_tokens)
+        for chosen in batches_by_length([len(row) for row in rows], limits):
             outputs = self.forward([rows[i] for i in chosen])
             vectors[chosen] = outputs.vectors
             if logits is not None and outputs.logits is not None:
@@ -249,21 +250,3 @@ def _refuse_infinite(outputs: Outputs) -> None:
         bad |= ~np.isfinite(outputs.logits).all(axis=1)
     if bad.any():
         raise InferenceError(f"NaN or infinite output for text {int(np.argmax(bad))}")
-
-
-def _batches_by_length(rows: Sequence[TokenIds], batch_tokens: int) -> Iterator[list[int]]:
-    """Row numbers in batches of similar lengths; a row longer than the budget goes alone."""
-    limits = BatchLimits(max_batch_tokens=batch_tokens)
-    batch: list[int] = []
-    num_tokens = 0
-    for i in sorted(range(len(rows)), key=lambda i: len(rows[i])):
-        # Ascending lengths: the newest row is the longest, so it sets the padded size.
-        padded = len(rows[i]) * (len(batch) + 1)
-        padding = padded - num_tokens - len(rows[i])
-        if batch and (padded > batch_tokens or padding > allowed_padding(padded, limits)):
-            yield batch
-            batch, num_tokens = [], 0
-        batch.append(i)
-        num_tokens += len(rows[i])
-    if batch:
-        yield batch

@@ -26,7 +26,8 @@ from ernie_ray.jobs.row_dataset import WORK_CPUS, blocks_in_order, row_dataset
 from ernie_ray.jobs.storage import Location, Storage, staging_path
 from ernie_ray.text.augment import AugmentSettings, WordsByTag, augmented, copy_random
 from ernie_ray.text.row_files import DataFile
-from ernie_ray.text.rows import OnBad, RowSchema
+from ernie_ray.text.row_schema import RowSchema
+from ernie_ray.text.rows import OnBad
 from ernie_ray.text.segmenter import NO_TAG, TaggedWord, tag_words
 
 # Text per block: tagging takes milliseconds a row, so blocks are small enough to share the work.

@@ -25,7 +25,7 @@ from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.modeldir import Manifest, TaskSpec
 from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.text.row_files import DataFile, find_files
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import RowSchema
 
 R = TypeVar("R", SlimRecipe, TinyRecipe)
 

@@ -19,7 +19,8 @@ from ernie_ray.jobs.parts import Parts
 from ernie_ray.jobs.row_blocks import BadRowFilter
 from ernie_ray.jobs.row_chunks import END_OF_FILE, Chunking, chunk_entry, read_chunks, unpack
 from ernie_ray.text.row_files import DataFile
-from ernie_ray.text.rows import OnBad, RowSchema
+from ernie_ray.text.row_schema import RowSchema
+from ernie_ray.text.rows import OnBad
 
 RowWork = Callable[[pa.Table], pa.Table]
 """Takes a chunk with ``ROW_COLUMNS``; gives as many rows, with ``file``, ``row``, ``problem``,

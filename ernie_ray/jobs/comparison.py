@@ -31,7 +31,8 @@ from ernie_ray.modeldir.folder import WEIGHTS
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.example import text_of
 from ernie_ray.text.features import TokenIds
-from ernie_ray.text.rows import Row, RowSchema, read_rows
+from ernie_ray.text.row_schema import Row, RowSchema
+from ernie_ray.text.rows import read_rows
 from ernie_ray.text.tokenizer import Text
 
 REPORT, TABLE, PLOT = "report.json", "table.txt", "quality"

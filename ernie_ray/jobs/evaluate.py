@@ -25,7 +25,8 @@ from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.example import Example, text_of, texts_with_rows
 from ernie_ray.tasks.tables import Tables
-from ernie_ray.text.rows import Row, RowReader, RowSchema, read_rows
+from ernie_ray.text.row_schema import Row, RowSchema
+from ernie_ray.text.rows import RowReader, read_rows
 
 _ROWS_AT_ONCE = 1024
 _MAX_MISTAKES = 50

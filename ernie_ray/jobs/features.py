@@ -33,7 +33,8 @@ from ernie_ray.text.cache import PER_TOKEN, SUMMARY_FILE, FeatureCache
 from ernie_ray.text.cache_writer import CacheWriter
 from ernie_ray.text.cutter import Cutter, cutter_from_bytes
 from ernie_ray.text.row_files import DataFile
-from ernie_ray.text.rows import LABEL_SEPARATOR, OnBad, Row, RowSchema, files_of
+from ernie_ray.text.row_schema import LABEL_SEPARATOR, Row, RowSchema
+from ernie_ray.text.rows import OnBad, files_of
 
 # Counts up when the same input would give another cache.
 _FORMAT = 3

@@ -13,7 +13,8 @@ import pyarrow.parquet
 
 from ernie_ray.config import TinyDataSection
 from ernie_ray.jobs.storage import Storage, staging_path
-from ernie_ray.text.rows import Row, RowSchema, read_rows
+from ernie_ray.text.row_schema import Row, RowSchema
+from ernie_ray.text.rows import read_rows
 
 _ROWS_PER_GROUP = 8192
 

@@ -11,7 +11,8 @@ from ernie_ray.jobs.labelled_rows import part_schema
 from ernie_ray.jobs.storage import Location
 from ernie_ray.modeldir import Manifest
 from ernie_ray.text.row_files import DataFile
-from ernie_ray.text.rows import OnBad, RowSchema
+from ernie_ray.text.row_schema import RowSchema
+from ernie_ray.text.rows import OnBad
 
 
 @dataclass(frozen=True)

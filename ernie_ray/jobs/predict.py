@@ -31,7 +31,8 @@ from ernie_ray.jobs.storage import Location, Storage, staging_path
 from ernie_ray.modeldir import Manifest
 from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.text.row_files import DataFile
-from ernie_ray.text.rows import OnBad, RowSchema
+from ernie_ray.text.row_schema import RowSchema
+from ernie_ray.text.rows import OnBad
 
 # Counts up when the same input would give other parts.
 _FORMAT = 1

@@ -11,7 +11,6 @@ from pathlib import Path
 from ernie_ray.config import LessonRecipe
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.jobs.worker_inputs import (
-    COPY_COLUMN,
     Prepared,
     feature_caches,
     row_schema,
@@ -22,6 +21,7 @@ from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.models.pretrained import from_pretrained
 from ernie_ray.models.start import StartSpec, write_start
 from ernie_ray.tasks.from_recipe import task_spec
+from ernie_ray.text.row_schema import COPY_COLUMN
 
 
 def prepare_lesson(

@@ -15,7 +15,6 @@ from ernie_ray.jobs.features import collect_labels
 from ernie_ray.jobs.labelled_rows import read_labelled_manifest
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.jobs.worker_inputs import (
-    COPY_COLUMN,
     Prepared,
     feature_caches,
     row_schema,
@@ -31,7 +30,8 @@ from ernie_ray.modeldir import (
 )
 from ernie_ray.modeldir.folder import VOCABULARY
 from ernie_ray.models.start import StartSpec, write_student_start
-from ernie_ray.text.rows import RowSchema, read_rows
+from ernie_ray.text.row_schema import COPY_COLUMN, RowSchema
+from ernie_ray.text.rows import read_rows
 from ernie_ray.text.student_vocabulary import VocabularySettings, build_vocabulary
 
 

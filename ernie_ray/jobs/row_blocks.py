@@ -16,7 +16,8 @@ from ernie_ray.errors import DataError
 from ernie_ray.modeldir import TaskSpec
 from ernie_ray.tasks import family_of
 from ernie_ray.text.row_files import DataFile
-from ernie_ray.text.rows import MAX_LISTED, BadRow, OnBad, Row, RowSchema, check_rows
+from ernie_ray.text.row_schema import BadRow, Row, RowSchema
+from ernie_ray.text.rows import MAX_LISTED, OnBad, check_rows
 from ernie_ray.text.tokenizer import Text
 
 _ROWS_PER_YIELD = 1024

@@ -14,7 +14,8 @@ import pyarrow as pa
 from ernie_ray.errors import DataError
 from ernie_ray.jobs.row_blocks import ROW_COLUMNS, record_of
 from ernie_ray.text.row_files import DataFile
-from ernie_ray.text.rows import RowSchema, check_rows
+from ernie_ray.text.row_schema import RowSchema
+from ernie_ray.text.rows import check_rows
 
 END_OF_FILE = -1
 

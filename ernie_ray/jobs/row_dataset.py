@@ -16,7 +16,7 @@ from ernie_ray.errors import ErnieRayError
 from ernie_ray.jobs.row_blocks import read_blocks
 from ernie_ray.jobs.row_chunks import Chunking, read_chunks
 from ernie_ray.text.row_files import DataFile
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import RowSchema
 
 # A reader and a worker fit into one CPU together, so that a reader which waits for a worker never
 # holds the only one. Different shares also keep Ray Data from joining both into one task a file.

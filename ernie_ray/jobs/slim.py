@@ -21,7 +21,7 @@ from ernie_ray.jobs.file_digests import digest_of
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import ClassificationSpec
 from ernie_ray.text.augment import AugmentSettings
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import COPY_COLUMN, RowSchema
 
 
 def slim(
@@ -80,7 +80,7 @@ class _SlimChain(Chain[SlimRecipe]):
     @property
     def training_schema(self) -> RowSchema:
         """Columns of rows that may be copies and may lack a label."""
-        return replace(self.schema, is_label_optional=True, copy="copy")
+        return replace(self.schema, is_label_optional=True, copy=COPY_COLUMN)
 
     def augment(self) -> str:
         """Give the training rows with their copies, or the rows alone if none are wanted."""

@@ -31,7 +31,8 @@ from ernie_ray.modeldir import ClassificationSpec, EncoderConfig, Manifest, Pair
 from ernie_ray.modeldir.folder import TOKENIZER, read_manifest
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.from_recipe import loose_schema
-from ernie_ray.text.rows import RowSchema, read_rows
+from ernie_ray.text.row_schema import RowSchema
+from ernie_ray.text.rows import read_rows
 from ernie_ray.text.subword_tokenizer import Lengths, measure_lengths
 from ernie_ray.text.tokenizer import load_tokenizer
 

@@ -18,10 +18,7 @@ from ernie_ray.jobs.storage import Location, Storage, staging_path
 from ernie_ray.modeldir.folder import TOKENIZER
 from ernie_ray.models.start import read_spec
 from ernie_ray.tasks.from_recipe import loose_schema
-from ernie_ray.text.rows import RowSchema
-
-COPY_COLUMN = "copy"
-"""Of augmented rows: 0 for a row as it was given."""
+from ernie_ray.text.row_schema import RowSchema
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ernie_ray.tasks.example import RowArrays
 from ernie_ray.tasks.flat import Flat
 from ernie_ray.tasks.tables import Tables, class_tables
 from ernie_ray.text.features import TokenIds
-from ernie_ray.text.rows import Row, RowSchema
+from ernie_ray.text.row_schema import Row, RowSchema
 
 # Below this, plain Python is several times faster for one text than numpy's five calls.
 _MAX_CLASSES_IN_PYTHON = 16

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ernie_ray.text.cache import PER_TOKEN
 from ernie_ray.text.features import TokenIds, rows_of_texts
-from ernie_ray.text.rows import Row
+from ernie_ray.text.row_schema import Row
 from ernie_ray.text.tokenizer import Text
 
 __all__ = ["NO_LABEL", "PER_TOKEN", "Example", "RowArrays", "text_of", "texts_with_rows"]

@@ -30,7 +30,7 @@ from ernie_ray.tasks.reading import Reading
 from ernie_ray.tasks.tables import Tables
 from ernie_ray.tasks.token_labels import TokenLabels
 from ernie_ray.text.features import TokenIds
-from ernie_ray.text.rows import Row, RowSchema
+from ernie_ray.text.row_schema import Row, RowSchema
 
 
 class TaskFamily(Protocol):

@@ -16,7 +16,7 @@ from ernie_ray.modeldir import TaskSpec
 from ernie_ray.tasks.example import NO_LABEL, Example, RowArrays
 from ernie_ray.tasks.tables import Tables
 from ernie_ray.text.features import TokenIds
-from ernie_ray.text.rows import Row, RowSchema
+from ernie_ray.text.row_schema import Row, RowSchema
 
 S = TypeVar("S", bound=TaskSpec)
 

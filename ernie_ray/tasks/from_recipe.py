@@ -13,7 +13,7 @@ from ernie_ray.modeldir import (
     TokenLabelsSpec,
 )
 from ernie_ray.tasks.family import family_of
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import RowSchema
 from ernie_ray.text.tags import tag_names
 
 

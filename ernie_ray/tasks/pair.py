@@ -18,7 +18,7 @@ from ernie_ray.tasks.example import RowArrays
 from ernie_ray.tasks.flat import Flat
 from ernie_ray.tasks.ranks import pearson, ranking_metrics, spearman
 from ernie_ray.text.features import TokenIds
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import RowSchema
 
 _CUTOFFS = (1, 3, 10)
 

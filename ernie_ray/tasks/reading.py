@@ -20,7 +20,7 @@ from ernie_ray.tasks.classification import softmax
 from ernie_ray.tasks.example import NO_LABEL, Example, RowArrays
 from ernie_ray.tasks.tables import Tables
 from ernie_ray.text.features import TokenIds, Window, rows_of_texts
-from ernie_ray.text.rows import Row, RowSchema
+from ernie_ray.text.row_schema import Row, RowSchema
 
 FOUND_ELSEWHERE = "answers not at their stated start, found elsewhere"
 DROPPED = "answers not in their context; left out of training"

@@ -23,7 +23,7 @@ from ernie_ray.tasks.merging import merge_windows
 from ernie_ray.tasks.tables import Tables
 from ernie_ray.text.cache import IGNORED
 from ernie_ray.text.features import NO_PLACE, TokenIds, Window, rows_of_texts
-from ernie_ray.text.rows import Row, RowSchema
+from ernie_ray.text.row_schema import Row, RowSchema
 from ernie_ray.text.tags import OUTSIDE, entities_of, kinds_of
 
 Place = tuple[int, int]

@@ -1,7 +1,7 @@
 """Read the raw rows of one data file, each with the line it stands on.
 
 Decompresses, decodes and splits JSON lines, CSV, TSV, plain text and parquet. Does not know what a
-row must hold: that is ``ernie_ray.text.rows``.
+row must hold: that is ``ernie_ray.text.row_fields``.
 
 A file that cannot be read to its end is a ``DataError``; a single bad row is yielded with its
 problem in words, so that the caller decides whether to stop or to skip it.

@@ -7,7 +7,7 @@ from ernie_ray.jobs.augment import AugmentRequest, augment
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.text.augment import AugmentSettings
 from ernie_ray.text.row_files import find_files
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import RowSchema
 from tests.tiny_models import tiny_rows
 
 # Ray Data sets its own deprecated options when it is first used.

@@ -14,7 +14,7 @@ from ernie_ray.jobs.predict import PredictRequest, predict
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.jobs.worker_inputs import row_schema
 from ernie_ray.text.row_files import find_files
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import RowSchema
 from tests.tiny_tasks import (
     entity_rows,
     ranking_rows,

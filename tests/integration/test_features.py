@@ -7,7 +7,7 @@ import tokenizers
 from ernie_ray.errors import ConfigError, DataError, SourceError
 from ernie_ray.jobs.features import FeatureRequest, build_feature_cache, collect_labels
 from ernie_ray.modeldir import ClassificationSpec, EmbeddingSpec
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import RowSchema
 from ernie_ray.text.tokenizer import TextTokenizer
 
 pytestmark = [

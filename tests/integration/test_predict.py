@@ -17,7 +17,7 @@ from ernie_ray.jobs.parts import Parts
 from ernie_ray.jobs.predict import PredictRequest, RunOptions, predict
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.text.row_files import find_files
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import RowSchema
 from tests.cluster_cpus import wait_for_all_cpus
 from tests.tiny_models import tiny_rows
 

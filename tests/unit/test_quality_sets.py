@@ -11,7 +11,7 @@ from ernie_ray.modeldir import (
     ReadingSpec,
     TokenLabelsSpec,
 )
-from ernie_ray.text.rows import RowSchema
+from ernie_ray.text.row_schema import RowSchema
 from ernie_ray.text.tags import tag_names
 from tests.tiny_models import tiny_rows
 from tests.tiny_tasks import entity_rows, reading_rows, regression_rows, write_jsonl

@@ -1,7 +1,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ernie_ray.inference.grouping import BatchLimits, choose_batch
+from ernie_ray.inference.grouping import (
+    BatchLimits,
+    allowed_padding,
+    batches_by_length,
+    choose_batch,
+)
 
 LIMITS = BatchLimits(max_batch_tokens=64, max_overtakes=3, window_texts=32)
 LENGTHS = st.lists(st.integers(1, 64), min_size=1, max_size=60)
@@ -56,3 +61,20 @@ def test_no_text_is_overtaken_by_more_batches_than_the_limit(arrivals):
         left += batch
     assert sorted(left) == list(range(len(arrivals)))
     assert max(overtaken) <= LIMITS.max_overtakes
+
+
+def test_texts_that_are_all_there_are_cut_where_padding_would_pass_its_bound():
+    limits = LIMITS.model_copy(update={"free_padding_tokens": 6, "max_padding_share": 0.0})
+    assert list(batches_by_length([40, 5, 6, 8, 4], limits)) == [[4, 1, 2], [3], [0]]
+
+
+@given(LENGTHS, st.integers(1, 200), st.integers(0, 40))
+def test_batches_by_length_hold_each_text_once_within_budget_and_padding(lengths, budget, free):
+    limits = LIMITS.model_copy(update={"max_batch_tokens": budget, "free_padding_tokens": free})
+    batches = list(batches_by_length(lengths, limits))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        chosen = [lengths[i] for i in batch]
+        padded = max(chosen) * len(chosen)
+        assert len(batch) == 1 or padded <= budget
+        assert padded - sum(chosen) <= allowed_padding(padded, limits)

@@ -14,7 +14,7 @@ from ernie_ray.tasks.answer_metrics import answer_f1, exact_match, is_chinese, m
 from ernie_ray.tasks.answer_spans import best_answers, best_threshold, locate, token_span
 from ernie_ray.tasks.reading import DROPPED, FOUND_ELSEWHERE
 from ernie_ray.text.features import NO_PLACE, Window
-from ernie_ray.text.rows import Row
+from ernie_ray.text.row_schema import Row
 
 READER = family_of(ReadingSpec(max_answer_tokens=3))
 ENGLISH = st.text(alphabet="ab the,.- A'", max_size=20)

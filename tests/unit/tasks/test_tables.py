@@ -6,7 +6,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from ernie_ray.modeldir import ClassificationSpec
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.entity_metrics import entity_tables
-from ernie_ray.text.rows import Row
+from ernie_ray.text.row_schema import Row
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))

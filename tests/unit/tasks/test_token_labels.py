@@ -12,7 +12,7 @@ from ernie_ray.tasks.entity_metrics import entity_metrics
 from ernie_ray.tasks.merging import merge_windows
 from ernie_ray.text.cache import IGNORED
 from ernie_ray.text.features import NO_PLACE, Window
-from ernie_ray.text.rows import Row
+from ernie_ray.text.row_schema import Row
 from ernie_ray.text.tags import entities_of, tag_names
 
 TAGS = tag_names(("PER", "LOC"), "BIOES")

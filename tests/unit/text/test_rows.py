@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from ernie_ray.errors import ConfigError, DataError
 from ernie_ray.text.row_files import DataFile, find_files
 from ernie_ray.text.row_formats import MAX_FIELD_CHARS, MAX_LINE_BYTES
-from ernie_ray.text.rows import Row, RowSchema, check_rows, read_rows
+from ernie_ray.text.row_schema import Row, RowSchema
+from ernie_ray.text.rows import check_rows, read_rows
 
 SCHEMA = RowSchema(label="label")
 SENTIMENT = RowSchema(label="label", labels=("0", "1"))
