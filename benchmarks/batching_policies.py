@@ -39,6 +39,7 @@ from benchmarks.cost_per_text import reviews_model_dir, shuffled_reviews
 from benchmarks.report import spread, table, write_result
 from ernie_ray.inference.grouping import BatchLimits
 from ernie_ray.inference.lane_queue import Entry, Lane, LaneQueue
+from ernie_ray.inference.pace import Pace
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.text.features import TokenIds
 
@@ -57,16 +58,24 @@ class Queue(Protocol):
     def take(self, now_s: float) -> list[Entry]:
         """Remove the next batch; empty: not yet."""
 
+    def done(self, num_padded: int, seconds: float) -> None:
+        """Hear how long a batch of so many padded tokens took."""
+
 
 class Ours(LaneQueue):
     """The queue of the service."""
 
     def __init__(self) -> None:
         super().__init__(LIMITS)
+        self._pace = Pace()
 
     def take(self, now_s: float) -> list[Entry]:
         """Never wait for more while the engine is free."""
-        return self.take_batch()
+        return self.take_batch(self._pace.tokens_in(LIMITS.max_batch_s))
+
+    def done(self, num_padded: int, seconds: float) -> None:
+        """Learn the engine's pace."""
+        self._pace.add(num_padded, seconds)
 
 
 class InOrder:
@@ -87,6 +96,9 @@ class InOrder:
         """Remove the next batch; empty: not yet."""
         num_texts = self._count(self._waiting, now_s) if self._waiting else 0
         return [self._waiting.popleft() for _ in range(num_texts)]
+
+    def done(self, num_padded: int, seconds: float) -> None:
+        """Nothing to learn."""
 
 
 def one(waiting: Sequence[Entry], now_s: float) -> int:
@@ -167,10 +179,12 @@ def play(
                 continue
             engine.submit(predictor.forward, [rows[entry.index] for entry in batch]).result()
             ended_s = time.monotonic() - start_s
+            num_padded = max(entry.num_tokens for entry in batch) * len(batch)
+            queue.done(num_padded, ended_s - now_s)
             latencies_s += [ended_s - entry.owner for entry in batch]
             num_batches += 1
             real += sum(entry.num_tokens for entry in batch)
-            padded += max(entry.num_tokens for entry in batch) * len(batch)
+            padded += num_padded
     seconds = time.monotonic() - start_s
     latencies_ms = np.array(latencies_s) * 1e3
     num_texts = len(rows)

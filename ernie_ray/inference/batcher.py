@@ -1,8 +1,9 @@
 """Share one model between concurrent requests: one queue, batches cut whenever a slot is free.
 
 Pure asyncio: knows neither Ray nor HTTP. There is no timer: a free slot takes what waits at once,
-and batches grow only while every slot is busy. Tokenizing and the forward run in threads. A request
-that is cancelled, or whose time is over, leaves the queue.
+and batches grow only while every slot is busy, up to what the engine does in `max_batch_s`.
+Tokenizing and the forward run in threads. A request that is cancelled, or whose time is over,
+leaves the queue.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ernie_ray.inference.batch_run import RowResult, run_batch
 from ernie_ray.inference.grouping import BatchLimits
 from ernie_ray.inference.lane_queue import Entry, Lane, LaneQueue
 from ernie_ray.inference.layer_pooling import VectorChoice
+from ernie_ray.inference.pace import Pace
 from ernie_ray.inference.text_model import TextModel
 from ernie_ray.text.features import TokenIds
 from ernie_ray.text.tokenizer import Text
@@ -93,7 +95,7 @@ class Batcher:
         self._num_characters = 0  # handed to the tokenizer threads and not back yet
         self._num_running = 0
         self._busy_s = 0.0
-        self._tokens_per_s = 0.0  # of one slot, a moving mean; 0 until the first batch is done
+        self._pace = Pace()
         self._is_closing = False
         self._is_wake_up_planned = False
         self._drained = asyncio.Event()
@@ -117,8 +119,8 @@ class Batcher:
 
     @property
     def tokens_per_s(self) -> float:
-        """Tokens a second that the engine does, all slots together; 0 before the first batch."""
-        return self._tokens_per_s * self.limits.num_slots
+        """Padded tokens a second of all slots together; 0 before the first batch."""
+        return self._pace.tokens_per_s * self.limits.num_slots
 
     async def tokenize(self, texts: Sequence[Text]) -> list[TokenIds]:
         """Cut texts into token ids, in a thread unless that would take longer.
@@ -222,7 +224,7 @@ class Batcher:
             )
 
     def _seconds_to_drain(self) -> float:
-        if not self._tokens_per_s:
+        if not self.tokens_per_s:
             return 1.0
         return min(max(self._queue.num_tokens / self.tokens_per_s, 0.1), _MAX_RETRY_AFTER_S)
 
@@ -237,7 +239,7 @@ class Batcher:
         self._is_wake_up_planned = False
         while self._queue and self._num_running < self.limits.num_slots:
             self._num_running += 1
-            batch = self._queue.take_batch()
+            batch = self._queue.take_batch(self._pace.tokens_in(self.limits.max_batch_s))
             loop = asyncio.get_running_loop()
             rows = [entry.owner.rows[entry.index] for entry in batch]
             choices = [entry.owner.choice for entry in batch]
@@ -253,15 +255,14 @@ class Batcher:
     ) -> None:
         self._num_running -= 1
         now_s = time.monotonic()
-        num_tokens = sum(entry.num_tokens for entry in batch)
-        rate = num_tokens / max(now_s - started_s, 1e-6)
-        self._tokens_per_s = 0.8 * self._tokens_per_s + 0.2 * rate if self._tokens_per_s else rate
+        padded = max(entry.num_tokens for entry in batch) * len(batch)
+        self._pace.add(padded, now_s - started_s)
         self._busy_s += now_s - started_s
         self._fill_slots()  # first: the engine should not wait for the answers' bookkeeping
         for entry, result in zip(batch, _results(done, len(batch)), strict=True):
             entry.owner.take(entry.index, result, now_s)
         if self._on_batch is not None:
-            padded = max(entry.num_tokens for entry in batch) * len(batch)
+            num_tokens = sum(entry.num_tokens for entry in batch)
             wait_s = started_s - min(entry.owner.asked_s for entry in batch)
             self._on_batch(BatchDone(len(batch), num_tokens, padded, wait_s, now_s - started_s))
         self._report_drained()

@@ -13,6 +13,7 @@ Texts that are all there are cut by the same bounds, in order of length.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,7 +28,13 @@ class BatchLimits(BaseModel):
         default=2048,
         gt=0,
         description="Padded tokens of one batch (longest text times count); at least the model's "
-        "max_tokens. CPUs are saturated by 1,000; GPUs want 16,384 and more.",
+        "max_tokens. CPUs are saturated by 300 to 1,000; GPUs want 16,384 and more.",
+    )
+    max_batch_s: float = Field(
+        default=0.1,
+        gt=0,
+        description="Seconds that a batch of several texts may take, at the pace measured so far: "
+        "who comes during one waits no longer for the next. A single text takes what it takes.",
     )
     max_queue_tokens: int = Field(
         default=262_144, gt=0, description="Tokens that may wait; a request beyond it is refused."
@@ -67,7 +74,10 @@ def allowed_padding(padded_tokens: int, limits: BatchLimits) -> float:
 
 
 def choose_batch(
-    lengths: Sequence[int], overtakes: Sequence[int], limits: BatchLimits
+    lengths: Sequence[int],
+    overtakes: Sequence[int],
+    limits: BatchLimits,
+    budget: float = math.inf,
 ) -> list[int]:
     """Choose the next batch from what waits.
 
@@ -75,14 +85,16 @@ def choose_batch(
         lengths: Tokens of each waiting text, oldest first; at least one.
         overtakes: How many batches with younger texts have passed each of them over.
         limits: Bounds of a batch.
+        budget: Padded tokens of this batch, where that is less than ``limits`` allow.
 
     Returns:
         Positions in ``lengths``, ascending, never empty. The first text is always among them,
         even if it alone is longer than the budget.
     """
+    budget = min(budget, limits.max_batch_tokens)
     if max(overtakes) >= limits.max_overtakes:
-        return _in_order_of_arrival(lengths, limits.max_batch_tokens)
-    return _nearest_in_length(lengths, limits)
+        return _in_order_of_arrival(lengths, budget)
+    return _nearest_in_length(lengths, limits, budget)
 
 
 def batches_by_length(lengths: Sequence[int], limits: BatchLimits) -> Iterator[list[int]]:
@@ -112,16 +124,16 @@ def batches_by_length(lengths: Sequence[int], limits: BatchLimits) -> Iterator[l
         yield batch
 
 
-def _in_order_of_arrival(lengths: Sequence[int], max_batch_tokens: int) -> list[int]:
+def _in_order_of_arrival(lengths: Sequence[int], budget: float) -> list[int]:
     longest = 0
     for i, length in enumerate(lengths):
         longest = max(longest, length)
-        if longest * (i + 1) > max_batch_tokens:
+        if longest * (i + 1) > budget:
             return list(range(max(i, 1)))
     return list(range(len(lengths)))
 
 
-def _nearest_in_length(lengths: Sequence[int], limits: BatchLimits) -> list[int]:
+def _nearest_in_length(lengths: Sequence[int], limits: BatchLimits, budget: float) -> list[int]:
     target = longest = total = lengths[0]
     chosen = [0]
     # Once a shorter (or longer) text is refused, those still shorter (longer) would be too.
@@ -131,11 +143,11 @@ def _nearest_in_length(lengths: Sequence[int], limits: BatchLimits) -> list[int]
         length = lengths[i]
         if not (takes_shorter if length < target else takes_longer):
             continue
-        if longest * (len(chosen) + 1) > limits.max_batch_tokens:
+        if longest * (len(chosen) + 1) > budget:
             break
         padded = max(longest, length) * (len(chosen) + 1)
         padding = padded - total - length
-        if padded > limits.max_batch_tokens or padding > allowed_padding(padded, limits):
+        if padded > budget or padding > allowed_padding(padded, limits):
             takes_shorter = takes_shorter and length >= target
             takes_longer = takes_longer and length < target
             continue

@@ -11,6 +11,7 @@ next `bulk_delay_s` seconds), and at most `max_overtakes` batches that hold text
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable
 from enum import IntEnum
@@ -89,8 +90,12 @@ class LaneQueue:
             del lane[entry]
             self.num_tokens -= entry.num_tokens
 
-    def take_batch(self) -> list[Entry]:
-        """Remove and return the next batch: never empty, unless nothing waits."""
+    def take_batch(self, budget: float = math.inf) -> list[Entry]:
+        """Remove and return the next batch: never empty, unless nothing waits.
+
+        Args:
+            budget: Padded tokens of this batch, where that is less than the limits allow.
+        """
         window = self._window()
         if len(window) <= 1:
             batch = window
@@ -99,6 +104,7 @@ class LaneQueue:
                 [entry.num_tokens for entry in window],
                 [entry.num_overtakes for entry in window],
                 self._limits,
+                budget,
             )
             batch = [window[i] for i in chosen]
             for entry in window[: chosen[-1]]:

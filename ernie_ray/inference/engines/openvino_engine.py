@@ -68,5 +68,8 @@ def load(model_dir: ModelDir, options: EngineOptions) -> OpenvinoEngine:
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
         "CPU_RUNTIME_CACHE_CAPACITY": _NUM_CACHED_SHAPES,
+        # Else threads are bound to the first cores, in every process alike: replicas and actors
+        # that share a machine would share those and leave the others idle.
+        "ENABLE_CPU_PINNING": False,
     }
     return OpenvinoEngine(core.compile_model(model, "CPU", settings), precision, outputs)

@@ -24,7 +24,7 @@ from tests.fake_text_model import FakeTextModel, manifest
 
 
 def limits(**changes):
-    return BatchLimits(**{"max_batch_tokens": 32, **changes})
+    return BatchLimits(**{"max_batch_tokens": 32, "max_batch_s": 1e6, **changes})
 
 
 async def infer(batcher, *texts):
@@ -73,6 +73,25 @@ def test_a_free_engine_starts_at_once_and_requests_meanwhile_share_the_next_batc
         gate.set()
         await asyncio.gather(first, *others)
         assert [len(batch) for batch in model.batches] == [1, 5]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_a_batch_holds_no_more_than_the_engine_did_in_that_time():
+    gate = threading.Event()
+
+    async def run():
+        model = FakeTextModel(manifest(), gate=gate)
+        batcher = Batcher(model, limits(max_batch_s=0.1))
+        first = asyncio.create_task(infer(batcher, "a"))
+        await wait_until(lambda: len(model.batches) == 1)
+        others = [asyncio.create_task(infer(batcher, "bb")) for _ in range(5)]
+        await asyncio.sleep(0.05)  # 3 tokens take as long or longer, so 8 would take too long
+        gate.set()
+        await asyncio.gather(first, *others)
+        assert len(model.batches[1]) == 1
+        assert sum(map(len, model.batches)) == 6
         await batcher.close()
 
     asyncio.run(run())

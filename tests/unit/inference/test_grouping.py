@@ -21,6 +21,12 @@ def test_texts_join_while_their_padding_costs_less_than_another_batch():
     assert choose_batch([10, 7, 6, 9], [0] * 4, limits) == [0, 1, 3]
 
 
+def test_a_smaller_budget_bounds_this_batch_but_never_the_oldest_text():
+    assert choose_batch([8] * 6, [0] * 6, LIMITS, budget=24) == [0, 1, 2]
+    assert choose_batch([8] * 6, [3] + [0] * 5, LIMITS, budget=24) == [0, 1, 2]
+    assert choose_batch([40, 8], [0] * 2, LIMITS, budget=24) == [0]
+
+
 def test_older_texts_go_first_among_equals():
     assert choose_batch([16] * 6, [0] * 6, LIMITS) == [0, 1, 2, 3]
 

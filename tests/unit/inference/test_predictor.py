@@ -1,5 +1,7 @@
+import os
 import resource
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +123,28 @@ def test_predictions_hold_label_scores_and_a_vector_of_length_one(predictor):
     assert predictions[0].result["label"] in ("negative", "positive")
     assert np.linalg.norm(predictions[0].vector) == pytest.approx(1.0, abs=1e-5)
     assert [p.is_truncated for p in predictions] == [False, True]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "paddle"])
+def test_no_thread_is_bound_to_a_core(engine, tiny_model_dir):
+    """Else processes that share a machine would all run on its first cores."""
+    predictor = Predictor.from_dir(tiny_model_dir, engine=engine, precision="fp32", num_threads=1)
+    rows = random_rows(np.random.default_rng(3), 64)
+    allowed, found, is_over = os.sched_getaffinity(0), set(), threading.Event()
+
+    def watch():
+        while not is_over.is_set():
+            for thread in Path("/proc/self/task").iterdir():
+                with suppress(OSError):  # it has ended
+                    found.add(frozenset(os.sched_getaffinity(int(thread.name))))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for _ in range(100):
+        predictor.forward(rows)
+    is_over.set()
+    watcher.join()
+    assert found == {frozenset(allowed)}
 
 
 def resident_bytes() -> int:
