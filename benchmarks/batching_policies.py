@@ -196,7 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="model directory; default: 12 layers of 384")
     parser.add_argument("--texts", type=Path, help="JSON lines with `text`; default: reviews")
-    parser.add_argument("--num-texts", type=int, default=800)
+    parser.add_argument("--num-texts", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
