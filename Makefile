@@ -51,6 +51,7 @@ soak: $(READY)  ## tests over 60 seconds
 bench: $(READY)  ## measurements; tables go to docs/results
 	$(BIN)/python -m benchmarks.engines
 	$(BIN)/python -m benchmarks.batching_policies
+	$(BIN)/python -m benchmarks.bulk_throughput
 	$(BIN)/python -m benchmarks.step_overhead
 	$(BIN)/python -m benchmarks.cpu_training
 

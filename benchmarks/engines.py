@@ -72,7 +72,7 @@ def main() -> None:
     if args.contender:
         _answer_turns(Contender(**json.loads(args.contender)), args.threads)
         return
-    model = _model_dir()
+    model = minilm_model_dir()
     everyone = contenders()
     times = _take_turns(everyone, args.rounds, args.threads)
     path = write_result(
@@ -84,7 +84,7 @@ def main() -> None:
     print(path.read_text(encoding="utf-8"))  # noqa: T201
 
 
-def _model_dir() -> Path:
+def minilm_model_dir() -> Path:
     """all-MiniLM-L6-v2 as a model directory; exported once."""
     if not MODEL.exists():
         command = [sys.executable, "-m", "ernie_ray", "export", "--pretrained"]

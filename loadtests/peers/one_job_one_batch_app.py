@@ -44,7 +44,7 @@ class Encoder:
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
             "CPU_RUNTIME_CACHE_CAPACITY": 256,
-            "ENABLE_CPU_PINNING": False,
+            "ENABLE_CPU_PINNING": num_threads >= len(os.sched_getaffinity(0)),
         }
         graph = openvino.Core().read_model(str(model_dir / "graph.onnx"))
         self._compiled = openvino.Core().compile_model(graph, "CPU", settings)

@@ -125,8 +125,9 @@ def test_predictions_hold_label_scores_and_a_vector_of_length_one(predictor):
     assert [p.is_truncated for p in predictions] == [False, True]
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "paddle"])
-def test_no_thread_is_bound_to_a_core(engine, tiny_model_dir):
+def test_no_thread_of_an_engine_with_a_part_of_the_cores_is_bound_to_one(engine, tiny_model_dir):
     """Else processes that share a machine would all run on its first cores."""
     predictor = Predictor.from_dir(tiny_model_dir, engine=engine, precision="fp32", num_threads=1)
     rows = random_rows(np.random.default_rng(3), 64)
