@@ -16,7 +16,6 @@ import os
 import random
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from tqdm import trange
 
 from benchmarks.engines import minilm_model_dir
 from benchmarks.report import spread, table, write_result
+from ernie_ray.cli.free_ports import free_ports
 from ernie_ray.inference.predictor import Predictor
 
 TEXTS = Path("loadtests/texts/english.txt")
@@ -118,9 +118,7 @@ def _ask_all(port: int, bodies: Sequence[bytes], num_connections: int) -> None:
 @contextmanager
 def _served(model: Path) -> Iterator[int]:
     """The port of a service of that model."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "ernie_ray", "serve", str(model), "--port", str(port)]
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
