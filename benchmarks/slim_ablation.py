@@ -10,14 +10,17 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.report import table, write_result
 from benchmarks.slim_data import CHNSENTICORP, require_data
-from benchmarks.slim_runs import Workshop, with_first_copies, with_hard_labels
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.text.augment import AugmentSettings
+
+if TYPE_CHECKING:
+    from benchmarks.slim_runs import Workshop
 
 SEEDS = (1, 2, 3)
 COPIES = (1, 5, 10, 20)
@@ -41,8 +44,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/benchmarks/slim"))
     options = parser.parse_args()
     require_data()
-    shop = Workshop(CHNSENTICORP, options.folder / "chnsenticorp")
     with connect():
+        # Imported late: Ray reads its environment, which `connect` sets.
+        from benchmarks.slim_runs import Workshop
+
+        shop = Workshop(CHNSENTICORP, options.folder / "chnsenticorp")
         shop.train_teacher()
         sources = _sources(shop)
         rows = [_row(shop, name, source) for name, source in sources.items()]
@@ -60,6 +66,8 @@ def main() -> None:
 
 def _sources(shop: Workshop) -> dict[str, Path]:
     """Labelled rows of every line of the table."""
+    from benchmarks.slim_runs import with_first_copies, with_hard_labels
+
     most = AugmentSettings(num_copies=max(COPIES))
     every = shop.label(shop.augment("copies", most), "ablation/copies")
     folder = shop.folder / "ablation"

@@ -9,8 +9,8 @@ The same command goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,10 +25,12 @@ from benchmarks.slim_data import (
     require_data,
     write_unlabelled,
 )
-from benchmarks.slim_runs import Score, Workshop
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.jobs.slim_report import constant_accuracy
 from ernie_ray.text.augment import AugmentSettings
+
+if TYPE_CHECKING:
+    from benchmarks.slim_runs import Score, Workshop
 
 KIT_GAINS = {"bow": 1.3, "cnn": 0.8, "lstm": 2.7}
 SEEDS = {"bow": (1, 2, 3), "cnn": (1, 2, 3), "lstm": (1,)}
@@ -48,7 +50,6 @@ PLAIN_EPOCHS = "training.num_epochs=12"
 LSTM_LIMITS = ("student.num_units=128", "student.max_tokens=96")
 NUM_COPIES, MAX_UNLABELLED, LSTM_MAX_STEPS = 10, 60_000, 5_000
 
-Train = Callable[[str, tuple[str, ...]], Score]
 
 
 def main() -> None:
@@ -62,8 +63,12 @@ def main() -> None:
     require_data()
     bodies = []
     with connect():
+        # Imported late: Ray reads its environment, which `connect` sets.
+        from benchmarks.slim_runs import Workshop
+
         if "chnsenticorp" in options.sets:
-            bodies.append(_chnsenticorp(options))
+            shop = Workshop(CHNSENTICORP, options.folder / "chnsenticorp")
+            bodies.append(_chnsenticorp(shop, options))
         if "thucnews" in options.sets:
             shop = Workshop(THUCNEWS, options.folder / "thucnews")
             bodies.append(_augmented_only(shop, ("bow", "cnn"), 2))
@@ -76,8 +81,7 @@ def main() -> None:
     ))  # fmt: skip
 
 
-def _chnsenticorp(options: argparse.Namespace) -> str:
-    shop = Workshop(CHNSENTICORP, options.folder / "chnsenticorp")
+def _chnsenticorp(shop: Workshop, options: argparse.Namespace) -> str:
     teacher = shop.train_teacher()
     augmented = shop.label(
         shop.augment("augmented", AugmentSettings(num_copies=NUM_COPIES)), "labelled/augmented"

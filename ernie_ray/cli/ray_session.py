@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,7 +34,7 @@ def connect(
         verbose: Show Ray's own log and what workers print.
 
     Raises:
-        ConfigError: The cluster cannot be joined.
+        ConfigError: The cluster cannot be joined, or Ray was imported too early to start one.
     """
     joins = bool(address or os.environ.get("RAY_ADDRESS")) or is_submitted_job(os.environ)
     if not joins:
@@ -77,6 +78,13 @@ def _set_local_environment() -> None:
     # Ray reads these when it is imported. Whoever reaches one of its ports can run code, so the
     # cluster of this command gets a token of its own; without one Ray would write a lasting one
     # into the home folder.
+    ray = sys.modules.get("ray")
+    if ray is not None and "RAY_AUTH_MODE" not in os.environ and not ray.is_initialized():
+        raise ConfigError(
+            "Ray was imported before `connect` could set its environment: import what needs Ray "
+            "(as `ernie_ray.jobs.finetune` does) after it, or set RAY_AUTH_MODE before you start "
+            "Python"
+        )
     for name, value in cluster_environment().items():
         os.environ.setdefault(name, value)
     if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
