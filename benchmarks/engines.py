@@ -48,6 +48,7 @@ class Contender:
 def contenders() -> list[Contender]:
     """Paddle eager, then every engine at every precision that this CPU has."""
     from ernie_ray.inference.engines.cpu import cpu_precisions
+    from ernie_ray.inference.engines.openvino_engine import openvino_precisions
 
     precisions = cpu_precisions()
     named = [
@@ -55,7 +56,7 @@ def contenders() -> list[Contender]:
         for engine, having in (
             ("paddle", precisions),
             ("onnxruntime", ["fp32"]),
-            ("openvino", precisions),
+            ("openvino", openvino_precisions()),
         )
         for precision in sorted(having, reverse=True)
     ]

@@ -51,7 +51,6 @@ LSTM_LIMITS = ("student.num_units=128", "student.max_tokens=96")
 NUM_COPIES, MAX_UNLABELLED, LSTM_MAX_STEPS = 10, 60_000, 5_000
 
 
-
 def main() -> None:
     """Make the table."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -21,6 +21,7 @@ from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs.row_blocks import checked_schema
 from ernie_ray.jobs.worker_inputs import row_schema
 from ernie_ray.modeldir import EncoderConfig
+from ernie_ray.models.pretrained.hugging_face import write_config
 from ernie_ray.models.pretrained.layouts import HUGGING_FACE
 from ernie_ray.models.pretrained.renaming import from_our_names
 from ernie_ray.models.start import StartSpec, read_spec
@@ -109,27 +110,7 @@ def _write_first_weights(start: Path, spec: StartSpec, seed: int, folder: Path) 
         folder / "encoder" / "model.safetensors",
         metadata={"format": "pt"},
     )
-    config = _hugging_face_config(spec.network)
-    (folder / "encoder" / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-
-
-def _hugging_face_config(config: EncoderConfig) -> dict[str, Any]:
-    return {
-        "model_type": "bert",
-        "architectures": ["BertModel"],
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": config.ffn_size,
-        "hidden_act": {"gelu_tanh": "gelu_new"}.get(config.activation, config.activation),
-        "layer_norm_eps": config.layer_norm_eps,
-        "max_position_embeddings": config.max_positions,
-        "type_vocab_size": config.num_token_types,
-        "pad_token_id": config.pad_token_id,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-    }
+    write_config(spec.network, folder / "encoder")
 
 
 def _training_steps(cache: FeatureCache, plan: BatchPlan, recipe: Recipe, spec: StartSpec) -> Any:

@@ -14,7 +14,7 @@ import click
 
 from loadtests.errors import LoadTestError
 from loadtests.scenario import SCENARIOS, load_scenario
-from loadtests.weights import DEFAULT
+from loadtests.weights import DEFAULT, E5
 
 _URLS = "http://HOST:PORT, grpc://HOST:PORT, tcp://HOST:PORT"
 
@@ -121,7 +121,9 @@ class _Options:
     help="Names or URLs, with commas; ratios are of the first to the others.",
 )
 @click.option("--scenario", default="ramp", show_default=True, help="A name or a TOML file.")
-@click.option("--weights", default=DEFAULT, show_default=True, help="Folder with the encoder.")
+@click.option(
+    "--weights", default=DEFAULT, show_default=True, help=f"Folder with the encoder, or {E5}."
+)
 @click.option(
     "--model-dir", type=click.Path(path_type=Path, exists=True), help="Our export of the weights."
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,6 +11,8 @@ import click
 from ernie_ray.cli.options import open_storage, storage_option
 from ernie_ray.errors import CheckpointError
 from ernie_ray.jobs.storage import Storage
+
+OURS, HUGGING_FACE = "ernie-ray", "hugging-face"
 
 
 @click.command(name="export")
@@ -24,6 +27,17 @@ from ernie_ray.jobs.storage import Storage
     type=click.IntRange(4),
     help="Longest input; pretrained encoders only.",
 )
+@click.option(
+    "--text-prefix",
+    help="Put before every text; pretrained encoders only.  [default: as the encoder says]",
+)
+@click.option(
+    "--layout",
+    default=OURS,
+    show_default=True,
+    type=click.Choice([OURS, HUGGING_FACE]),
+    help="What MODEL_DIR is for; the second is for pretrained encoders and model directories.",
+)
 @click.option("--name", help="Name that the service shows.  [default: MODEL_DIR's last part]")
 @storage_option
 def command(
@@ -32,6 +46,8 @@ def command(
     checkpoint: str | None,
     pretrained: bool,
     max_tokens: int,
+    text_prefix: str | None,
+    layout: str,
     name: str | None,
     storage: str | None,
 ) -> None:
@@ -46,23 +62,31 @@ def command(
       ernie-ray export runs/classify models/early --checkpoint train/checkpoint_2026-11-22_10-00-00
       ernie-ray export --pretrained all-MiniLM-L6-v2 models/minilm
       ernie-ray export --pretrained ./ernie-3.0-base-zh models/ernie
+      ernie-ray export --pretrained models/reviews reviews-encoder --layout hugging-face
     """
+    if layout == HUGGING_FACE and not pretrained:
+        raise click.UsageError(
+            "--layout hugging-face writes an encoder without its head: export the run first, then "
+            "give its model directory with --pretrained"
+        )
+    if text_prefix is not None and not pretrained:
+        raise click.UsageError("--text-prefix is for --pretrained; a run has that of its recipe")
     place = open_storage(storage)
     shown = name or model_dir.rstrip("/").rpartition("/")[2]
-    from ernie_ray.jobs.export import export_pretrained
+    if not pretrained:
+        click.echo(_export_run(source, model_dir, shown, checkpoint, place))
+        return
+    from ernie_ray.jobs.export import export_hugging_face, export_pretrained
     from ernie_ray.jobs.prepare import pretrained_source
     from ernie_ray.models.pretrained import from_pretrained
 
-    if pretrained:
-        target = export_pretrained(
-            from_pretrained(pretrained_source(source, place)),
-            model_dir,
-            shown,
-            max_tokens=max_tokens,
-            storage=place,
-        )
+    encoder = from_pretrained(pretrained_source(source, place))
+    if text_prefix is not None:
+        encoder = replace(encoder, text_prefix=text_prefix)
+    if layout == HUGGING_FACE:
+        target = export_hugging_face(encoder, model_dir, storage=place)
     else:
-        target = _export_run(source, model_dir, shown, checkpoint, place)
+        target = export_pretrained(encoder, model_dir, shown, max_tokens=max_tokens, storage=place)
     click.echo(str(target))
 
 

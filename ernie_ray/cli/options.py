@@ -65,10 +65,10 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose how a model directory is run."""
     precision = click.option(
         "--precision",
-        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]),
         default="auto",
         show_default=True,
-        help="Number format of the network.",
+        help="Number format of the network; int8 (openvino) is taken on demand only.",
     )
     engine = click.option(
         "--engine",

@@ -34,7 +34,7 @@ class TeacherSection(Section):
     engine: Literal["auto", "openvino", "onnxruntime", "paddle", "numpy"] = Field(
         "auto", description="What runs it."
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
         "auto", description="Number format of its network."
     )
 

@@ -65,7 +65,7 @@ class ModelArgs(_Args):
     )
     engine: str = Field(default="auto", description="auto, openvino, onnxruntime or paddle.")
     precision: str = Field(
-        default="auto", description="auto, fp32, bf16...: one that the manifest bounds."
+        default="auto", description="auto, fp32, bf16, int8...: one that the manifest bounds."
     )
     num_threads: int | None = Field(
         default=None, gt=0, description="Compute threads; by default the replica's num_cpus."

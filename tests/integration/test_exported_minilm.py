@@ -31,6 +31,7 @@ def minilm_dir(tmp_path_factory):
     [
         ("auto", "auto", 0.999),
         ("openvino", "fp32", 0.9999),
+        ("openvino", "int8", 0.99),
         ("onnxruntime", "fp32", 0.9999),
         ("paddle", "fp32", 0.9999),
     ],

@@ -18,7 +18,7 @@ from ernie_ray.modeldir import EncoderConfig, ModelDir
 from ernie_ray.text.features import FeatureBatch, TokenIds
 
 ENGINES = ("openvino", "onnxruntime", "paddle", "numpy")
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class EngineOptions:
     """How to run a graph.
 
     Attributes:
-        precision: ``fp32``, ``bf16``, ``fp16``, or ``auto``: the fastest that the engine has on
-            this machine and that the manifest states a bound for.
+        precision: ``fp32``, ``bf16``, ``fp16``, ``int8``, or ``auto``: the fastest that the engine
+            has on this machine and that the manifest states a bound for, but for ``int8``, which
+            changes vectors too much to be taken unasked.
         num_threads: CPU threads of one forward pass; None: all that the process may use.
         extra_outputs: Nodes to expose beside the graph's outputs, e.g. ``layer_3``.
     """
@@ -92,20 +93,25 @@ def load_engine(model_dir: ModelDir, engine: str, options: EngineOptions) -> Eng
     return loaded
 
 
-def choose_precision(wanted: str, fastest_first: Sequence[str], model_dir: ModelDir) -> str:
+def choose_precision(wanted: str, best_first: Sequence[str], model_dir: ModelDir) -> str:
     """Settle on a precision.
 
     Args:
         wanted: ``auto`` or a precision.
-        fastest_first: What the engine has on this machine.
+        best_first: What the engine has on this machine; ``auto`` takes the first with a bound.
         model_dir: States for which precisions it has a parity bound.
 
     Raises:
         ConfigError: The wanted precision is unknown or cannot be had here.
     """
-    bounded = [p for p in fastest_first if p in model_dir.manifest.parity]
+    bounded = [p for p in best_first if p in model_dir.manifest.parity]
     if wanted == "auto":
         return bounded[0]
+    if wanted in best_first and wanted not in bounded:
+        raise ConfigError(
+            f"{model_dir.path}: its manifest states no bound for precision {wanted!r}; export the "
+            f"model again, or choose auto or one of: {', '.join(bounded)}"
+        )
     if wanted not in bounded:
         raise ConfigError(
             f"precision {wanted!r} cannot be had with this engine and machine; "

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from ernie_ray.inference.engines.cpu import cpu_precisions
 from ernie_ray.inference.engines.engine import EngineOptions, choose_precision
+from ernie_ray.inference.engines.int8_weights import GROUP_SIZE, quantize_weights
 from ernie_ray.modeldir import ModelDir
 from ernie_ray.modeldir.folder import ONNX_GRAPH
 from ernie_ray.text.features import FeatureBatch
 
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+# In int8 what is no product of a weight matrix stays in fp32.
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 _NUM_CACHED_SHAPES = 256
 """Compiled kernels kept for shapes seen before; bounds the memory that random shapes take."""
 
@@ -54,11 +56,18 @@ class OpenvinoEngine:
             self._idle.append(request)
 
 
+def openvino_precisions() -> list[str]:
+    """What this engine has on this machine; int8 is last, so that it is taken on demand only."""
+    return [*cpu_precisions(), "int8"]
+
+
 def load(model_dir: ModelDir, options: EngineOptions) -> OpenvinoEngine:
     """Compile the ONNX graph for the CPU."""
     core = openvino.Core()
-    precision = choose_precision(options.precision, cpu_precisions(), model_dir)
+    precision = choose_precision(options.precision, openvino_precisions(), model_dir)
     model = core.read_model(str(model_dir.file(ONNX_GRAPH)))
+    if precision == "int8":
+        quantize_weights(model)
     if options.extra_outputs:
         model.add_outputs(list(options.extra_outputs))
     outputs = model_dir.manifest.results + options.extra_outputs
@@ -66,6 +75,7 @@ def load(model_dir: ModelDir, options: EngineOptions) -> OpenvinoEngine:
     num_threads = options.num_threads or num_cores
     settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP_SIZE if precision == "int8" else 0,
         "INFERENCE_NUM_THREADS": num_threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",

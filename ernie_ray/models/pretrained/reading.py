@@ -16,6 +16,7 @@ from ernie_ray.modeldir import EncoderConfig, Pooling, open_model_dir
 from ernie_ray.modeldir.folder import MANIFEST, TOKENIZER, WEIGHTS
 from ernie_ray.models.pretrained import e5_file
 from ernie_ray.models.pretrained.configurations import encoder_config, read_configuration
+from ernie_ray.models.pretrained.hugging_face import PROMPTS
 from ernie_ray.models.pretrained.layouts import PADDLE_ERNIE, find_layout, weight_shapes
 from ernie_ray.models.pretrained.pickled_arrays import read_pdparams
 from ernie_ray.models.pretrained.pretrained_encoder import PretrainedEncoder
@@ -88,9 +89,21 @@ def _read_folder(found: FoundSource) -> PretrainedEncoder:
         tokenizer=tokenizer,
         pooling=vector.pooling,
         normalize=vector.normalize,
-        text_prefix="",
+        text_prefix=_read_prompt(folder / PROMPTS),
         source=found.label,
     )
+
+
+def _read_prompt(path: Path) -> str:
+    """What sentence-transformers puts before every text: the prompt named as its default."""
+    if not path.is_file():
+        return ""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        name = raw.get("default_prompt_name")
+        return str(raw["prompts"][name]) if name else ""
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise SourceError(f"{path}: the default prompt cannot be read ({error!r})") from error
 
 
 def _first_of(folder: Path, names: tuple[str, ...], what: str) -> Path:

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from ernie_ray.errors import ConfigError, ModelDirError
 from ernie_ray.inference.engines import EngineOptions, load_engine
 from ernie_ray.inference.engines.cpu import cpu_precisions
+from ernie_ray.inference.engines.openvino_engine import openvino_precisions
 from ernie_ray.inference.layer_pooling import POOLER
 from ernie_ray.inference.parity import check_parity, cosines
 from ernie_ray.inference.predictor import Predictor, normalize
@@ -72,7 +73,7 @@ def test_batch_equals_single(predictor):
 
 
 PRECISIONS = [
-    *(("openvino", precision) for precision in cpu_precisions()),
+    *(("openvino", precision) for precision in openvino_precisions()),
     *(("paddle", precision) for precision in cpu_precisions()),
     ("onnxruntime", "fp32"),
 ]
