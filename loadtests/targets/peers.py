@@ -37,6 +37,13 @@ class Peer:
     ready: str
 
 
+def _torch_dtype() -> str:
+    # Its own choice on a CPU is float32. On a Zen 4 it answered 1.5 times as many requests in bf16.
+    path = Path("/proc/cpuinfo")
+    cpu = path.read_text(errors="replace") if path.is_file() else ""
+    return "bfloat16" if "avx512_bf16" in cpu or "amx_bf16" in cpu else "float32"
+
+
 def _app(file: str) -> tuple[str, ...]:
     return (str(_APPS / file), "{weights}", "{port}")
 
@@ -51,7 +58,7 @@ def peers() -> dict[str, Peer]:
                 "-c",
                 "from infinity_emb.cli import cli; cli()",
                 *("v2", "--model-id", "{weights}", "--port", "{port}", "--host", "127.0.0.1"),
-                *("--device", "cpu", "--engine", "torch"),
+                *("--device", "cpu", "--engine", "torch", "--dtype", _torch_dtype()),
             ),
             "openai-bare",
             "/health",
