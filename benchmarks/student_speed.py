@@ -196,7 +196,7 @@ def export_students(folder: Path) -> dict[Student, Path]:
 
 def _fastest_engine(folder: Path, threads: int) -> Predictor:
     """A 12 x 768 encoder with random weights in whichever engine answers soonest."""
-    from ernie_ray.inference.engines.cpu import cpu_precisions
+    from ernie_ray.inference.engines.openvino_engine import openvino_precisions
     from ernie_ray.inference.predictor import Predictor
     from ernie_ray.jobs.export import export_pretrained
     from ernie_ray.jobs.storage import Storage
@@ -205,7 +205,7 @@ def _fastest_engine(folder: Path, threads: int) -> Predictor:
     export_pretrained(base_encoder(), model, "base", max_tokens=128, storage=Storage())
     text = "房间很干净，服务也很热情，下次还会再来。" * 3
     found = []
-    for engine, precisions in (("openvino", cpu_precisions()), ("onnxruntime", ["fp32"])):
+    for engine, precisions in (("openvino", openvino_precisions()), ("onnxruntime", ["fp32"])):
         for precision in precisions:
             predictor = Predictor.from_dir(
                 model, engine=engine, precision=precision, num_threads=threads

@@ -41,7 +41,20 @@ def max_pool(states_BTH: paddle.Tensor, mask_BT: paddle.Tensor) -> paddle.Tensor
         Vectors [B, H].
     """
     is_padding = 1.0 - paddle.unsqueeze(mask_BT, axis=-1).astype(states_BTH.dtype)
-    return paddle.max(states_BTH - is_padding * 1e4, axis=1)
+    return max_over_tokens(states_BTH - is_padding * 1e4)
+
+
+def max_over_tokens(states_BTH: paddle.Tensor) -> paddle.Tensor:
+    """Take each dimension's maximum, [B, T, H] to [B, H].
+
+    Of equal states the first one gets the gradient. On a CPU, Paddle 3.3's own gradient of ``max``
+    over tokens took 730 ms for [64, 110, 96] where this takes 0.5.
+    """
+    if not (paddle.in_dynamic_mode() and paddle.is_grad_enabled()):
+        return paddle.max(states_BTH, axis=1)
+    with paddle.no_grad():
+        where_B1H = paddle.argmax(states_BTH, axis=1, keepdim=True)
+    return paddle.take_along_axis(states_BTH, where_B1H, axis=1)[:, 0]
 
 
 def pool(
