@@ -113,56 +113,77 @@ def _bow(config: BowConfig, weights: Weights) -> Reader:
 
 
 def _cnn(config: CnnConfig, weights: Weights) -> Reader:
-    biases = [weights[f"reader.filters.{i}.bias"] for i in range(len(config.widths))]
-    products = _cnn_products(config, weights)
+    # Wider windows reach at least as far, so that sorted by width those that reach a token stand
+    # together, at the end.
+    order = np.argsort(config.widths, kind="stable")
+    products = _cnn_products(config, weights, order)
     activate = _ACTIVATIONS[config.activation]
-    size, pooling = config.num_filters, config.pooling
+    pooling = config.pooling
+    as_configured = np.argsort(order)
+    is_sorted = bool((as_configured == np.arange(len(order))).all())
 
-    def read_one(ids: NDArray[np.int64]) -> list[Array]:
-        looked_up_TK = products(ids)
+    def read_one(ids: NDArray[np.int64]) -> Array:
         num_tokens = len(ids)
-        features = []
-        column = 0
-        for width, bias in zip(config.widths, biases, strict=True):
-            num_before = (width - 1) // 2
-            values_TF = looked_up_TK[
-                :, column + num_before * size : column + (num_before + 1) * size
-            ]
-            values_TF = values_TF + bias
-            for k in range(width):
-                part = looked_up_TK[:, column + k * size : column + (k + 1) * size]
-                shift = k - num_before
-                if 0 < shift < num_tokens:
-                    values_TF[:-shift] += part[shift:]
-                elif 0 < -shift < num_tokens:
-                    values_TF[-shift:] += part[:shift]
-            column += width * size
-            if pooling == "max":
-                # Both activations grow with their argument, so the maximum may come first.
-                features.append(activate(np.maximum.reduce(values_TF, axis=0)))
-                continue
-            total_F = np.add.reduce(activate(values_TF), axis=0)
-            features.append(total_F if pooling == "sum" else total_F / np.float32(num_tokens))
-        return features
+        (_, _, look_up), *others = products
+        values_TF = look_up(ids)
+        for shift, first, look_up in others:
+            if 0 < shift < num_tokens:
+                values_TF[:-shift, first:] += look_up(ids[shift:])
+            elif 0 < -shift < num_tokens:
+                values_TF[-shift:, first:] += look_up(ids[:shift])
+        if pooling == "max":
+            # Every activation grows with its argument, so the maximum may come first.
+            features_F = activate(np.maximum.reduce(values_TF, axis=0))
+        else:
+            features_F = np.add.reduce(activate(values_TF), axis=0)
+            if pooling != "sum":
+                features_F /= np.float32(num_tokens)
+        if is_sorted:
+            return features_F
+        return features_F.reshape(len(order), -1)[as_configured].ravel()
 
-    def read(texts: list[NDArray[np.int64]]) -> Array:
-        return np.stack([np.concatenate(read_one(ids)) for ids in texts])
-
-    return read
+    return lambda texts: np.stack([read_one(ids) for ids in texts])
 
 
-def _cnn_products(config: CnnConfig, weights: Weights) -> Callable[[NDArray[np.int64]], Array]:
-    """Give a token's product with each place of each window: [T, sum of widths x filters]."""
+_Product = tuple[int, int, Callable[[NDArray[np.int64]], Array]]
+
+
+def _cnn_products(config: CnnConfig, weights: Weights, order: NDArray[np.int64]) -> list[_Product]:
+    """What a token gives to the windows around it, by its distance from their middle.
+
+    Returns:
+        Distance; first column of the windows that reach so far; a look-up of [T, columns from
+        there]. Distance 0 comes first: there all windows are, and their biases.
+    """
     embedding_VE = weights["embedding.weight"]
-    blocks = []
-    for i, width in enumerate(config.widths):
-        matrix = weights[f"reader.filters.{i}.weight"]
-        blocks += np.split(matrix, width, axis=0)
-    places_EK = np.ascontiguousarray(np.concatenate(blocks, axis=1))
-    if len(embedding_VE) * places_EK.shape[1] * 4 > _TABLE_LIMIT_BYTES:
-        return lambda ids: embedding_VE.take(ids, axis=0) @ places_EK
-    table_VK = embedding_VE @ places_EK
-    return lambda ids: table_VK.take(ids, axis=0)
+    widths = [config.widths[i] for i in order]
+    blocks = [np.split(weights[f"reader.filters.{i}.weight"], config.widths[i]) for i in order]
+    bias_F = np.concatenate([weights[f"reader.filters.{i}.bias"] for i in order])
+    num_columns = sum(widths) * config.num_filters
+    has_tables = len(embedding_VE) * num_columns * 4 <= _TABLE_LIMIT_BYTES
+    before, after = (widths[-1] - 1) // 2, widths[-1] // 2
+    products = []
+    for shift in (0, *range(-before, 0), *range(1, after + 1)):
+        places = [
+            block[shift + (width - 1) // 2]
+            for block, width in zip(blocks, widths, strict=True)
+            if -((width - 1) // 2) <= shift <= width // 2
+        ]
+        matrix_EF = np.ascontiguousarray(np.concatenate(places, axis=1))
+        first = (len(widths) - len(places)) * config.num_filters
+        bias = bias_F if shift == 0 else None
+        products.append((shift, first, _looked_up(embedding_VE, matrix_EF, bias, has_tables)))
+    return products
+
+
+def _looked_up(
+    embedding_VE: Array, matrix_EF: Array, bias_F: Array | None, has_table: bool
+) -> Callable[[NDArray[np.int64]], Array]:
+    bias = np.float32(0) if bias_F is None else bias_F
+    if not has_table:
+        return lambda ids: embedding_VE.take(ids, axis=0) @ matrix_EF + bias
+    table_VF = embedding_VE @ matrix_EF + bias
+    return lambda ids: table_VF.take(ids, axis=0)
 
 
 def _lstm(config: LstmConfig, weights: Weights) -> Reader:
@@ -195,12 +216,9 @@ def _lstm_inputs(weights: Weights, suffix: str) -> Callable[[NDArray[np.int64]],
     """Give a token's part of the gates [T, 4 U], halved as ``_halved_gates`` does."""
     bias = weights[f"reader.bias_ih_l0{suffix}"] + weights[f"reader.bias_hh_l0{suffix}"]
     input_EG = _halved_gates(weights[f"reader.weight_ih_l0{suffix}"].T)
-    bias_G = _halved_gates(bias)
     embedding_VE = weights["embedding.weight"]
-    if len(embedding_VE) * input_EG.shape[1] * 4 > _TABLE_LIMIT_BYTES:
-        return lambda ids: embedding_VE.take(ids, axis=0) @ input_EG + bias_G
-    table_VG = embedding_VE @ input_EG + bias_G
-    return lambda ids: table_VG.take(ids, axis=0)
+    has_table = len(embedding_VE) * input_EG.shape[1] * 4 <= _TABLE_LIMIT_BYTES
+    return _looked_up(embedding_VE, input_EG, _halved_gates(bias), has_table)
 
 
 def _halved_gates(columns: Array) -> Array:

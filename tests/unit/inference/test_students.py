@@ -17,6 +17,7 @@ CONFIGS = [
     CnnConfig(**SIZES, num_filters=5, widths=(3,), activation="tanh", hidden_sizes=(4,)),
     CnnConfig(**SIZES, num_filters=5, widths=(1, 2, 4), pooling="max"),
     CnnConfig(**SIZES, num_filters=5, widths=(2, 5), pooling="sum", squash="tanh"),
+    CnnConfig(**SIZES, num_filters=5, widths=(4, 1, 4, 2), pooling="mean"),
     CnnConfig(**SIZES, num_filters=5, pooling="mean"),
     LstmConfig(**SIZES, num_units=4, hidden_sizes=(5,)),
     LstmConfig(**SIZES, num_units=4, pooling="max", is_bidirectional=False),
