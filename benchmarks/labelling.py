@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 MODEL = Path("build/benchmarks/teacher-6")
 NUM_LAYERS, MAX_TOKENS = 6, 128
-CHUNK = 512
-FEW_ROWS = 2 * CHUNK
-"""Two chunks, so that each of two actors has one."""
+CHUNK = 128
+"""Less than the job's own 512: actors that end at different times then differ by little."""
+FEW_ROWS = 8 * CHUNK
+"""Enough that every actor is up and at work when the shorter run ends."""
 
 
 @dataclass(frozen=True)
