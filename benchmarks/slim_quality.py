@@ -154,7 +154,7 @@ def _rows_of_student(
 def _student(
     shop: Workshop, kind: str, way: str, source: str, has_teacher: bool, trial: int, seed: int
 ) -> Score:
-    fixed = SOFT_EVALUATION if has_teacher else (PLAIN_EPOCHS,)
+    fixed: tuple[str, ...] = SOFT_EVALUATION if has_teacher else (PLAIN_EPOCHS,)
     if kind == "lstm":
         fixed += LSTM_LIMITS
     settings = (SOFT_TRIALS if has_teacher else PLAIN_TRIALS)[trial]
