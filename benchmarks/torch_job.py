@@ -110,7 +110,7 @@ def _write_first_weights(start: Path, spec: StartSpec, seed: int, folder: Path) 
         folder / "encoder" / "model.safetensors",
         metadata={"format": "pt"},
     )
-    write_config(spec.network, folder / "encoder")
+    write_config(spec.network, folder / "encoder", dropout=0.0)
 
 
 def _training_steps(cache: FeatureCache, plan: BatchPlan, recipe: Recipe, spec: StartSpec) -> Any:

@@ -76,7 +76,8 @@ def command(
     if not pretrained:
         click.echo(_export_run(source, model_dir, shown, checkpoint, place))
         return
-    from ernie_ray.jobs.export import export_hugging_face, export_pretrained
+    from ernie_ray.jobs.export import export_pretrained
+    from ernie_ray.jobs.export_hugging_face import export_hugging_face
     from ernie_ray.jobs.prepare import pretrained_source
     from ernie_ray.models.pretrained import from_pretrained
 

@@ -120,7 +120,6 @@ def _cnn(config: CnnConfig, weights: Weights) -> Reader:
     activate = _ACTIVATIONS[config.activation]
     pooling = config.pooling
     as_configured = np.argsort(order)
-    is_sorted = bool((as_configured == np.arange(len(order))).all())
 
     def read_one(ids: NDArray[np.int64]) -> Array:
         num_tokens = len(ids)
@@ -132,14 +131,12 @@ def _cnn(config: CnnConfig, weights: Weights) -> Reader:
             elif 0 < -shift < num_tokens:
                 values_TF[-shift:, first:] += look_up(ids[:shift])
         if pooling == "max":
-            # Every activation grows with its argument, so the maximum may come first.
+            # Both activations grow with their argument, so the maximum may come first.
             features_F = activate(np.maximum.reduce(values_TF, axis=0))
         else:
             features_F = np.add.reduce(activate(values_TF), axis=0)
             if pooling != "sum":
                 features_F /= np.float32(num_tokens)
-        if is_sorted:
-            return features_F
         return features_F.reshape(len(order), -1)[as_configured].ravel()
 
     return lambda texts: np.stack([read_one(ids) for ids in texts])
@@ -149,7 +146,7 @@ _Product = tuple[int, int, Callable[[NDArray[np.int64]], Array]]
 
 
 def _cnn_products(config: CnnConfig, weights: Weights, order: NDArray[np.int64]) -> list[_Product]:
-    """What a token gives to the windows around it, by its distance from their middle.
+    """What a token gives to the windows around it, by its distance from their middle, in tokens.
 
     Returns:
         Distance; first column of the windows that reach so far; a look-up of [T, columns from

@@ -31,8 +31,7 @@ from ernie_ray.modeldir import (
 from ernie_ray.modeldir.folder import MANIFEST, TOKENIZER, WEIGHTS, write_golden_texts
 from ernie_ray.models.build import Network, build_network
 from ernie_ray.models.encoder import load_weights
-from ernie_ray.models.pretrained import PretrainedEncoder, write_hugging_face
-from ernie_ray.models.pretrained.hugging_face import CONFIG
+from ernie_ray.models.pretrained import PretrainedEncoder
 from ernie_ray.models.start import StartSpec, read_spec, save_tokenizer
 from ernie_ray.models.text_network import TRAINING_ONLY, TextNetwork
 from ernie_ray.tasks import family_of
@@ -141,31 +140,6 @@ def export_pretrained(
         return _export(spec, weights, scratch / TOKENIZER, (target, label, storage))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def export_hugging_face(
-    pretrained: PretrainedEncoder, target: str | Location, *, storage: Storage
-) -> Location:
-    """Write an encoder for ``transformers`` and ``sentence-transformers``; no head goes along.
-
-    Args:
-        pretrained: Encoder and tokenizer.
-        target: Where the folder shall stand; nothing may be there.
-        storage: Resolves ``target`` and puts the folder there.
-
-    Returns:
-        Where it stands.
-
-    Raises:
-        ConfigError: The layout has no such pooling.
-    """
-    folder = staging_path(storage.resolve(target))
-    folder.mkdir()
-    try:
-        write_hugging_face(pretrained, folder)
-        return storage.publish(folder, target, last=CONFIG)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _export(

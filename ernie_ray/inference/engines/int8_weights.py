@@ -3,6 +3,8 @@
 Weights are rounded when a graph is loaded; activations by OpenVINO at every product ("dynamic
 quantization", groups of ``GROUP_SIZE`` values with a scale each), so that no calibration is needed.
 What this brings, and where: docs/decisions/0001-engines.md.
+
+Dimension key: O outputs of a product, I inputs.
 """
 
 from __future__ import annotations
@@ -19,17 +21,13 @@ _MIN_OUTPUTS = 64
 """Smaller products (heads) cost nothing and decide the scores: they stay as they are."""
 
 
-def quantize_weights(model: openvino.Model) -> int:
+def quantize_weights(model: openvino.Model) -> None:
     """Replace constant matrices by int8 ones, in place.
 
     Args:
         model: A graph as it was read.
-
-    Returns:
-        How many were replaced.
     """
     products = [node for node in model.get_ordered_ops() if node.get_type_name() == "MatMul"]
-    num_replaced = 0
     for product in products:
         constant = product.input_value(1).get_node()
         if constant.get_type_name() != "Constant" or len(constant.shape) != 2:
@@ -49,9 +47,7 @@ def quantize_weights(model: openvino.Model) -> int:
         )
         replacement.set_friendly_name(product.get_friendly_name())
         product.output(0).replace(replacement.output(0))
-        num_replaced += 1
     model.validate_nodes_and_infer_types()
-    return num_replaced
 
 
 def _rounded(weight_OI: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

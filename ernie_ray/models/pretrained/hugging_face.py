@@ -63,8 +63,15 @@ def write_hugging_face(encoder: PretrainedEncoder, folder: Path) -> None:
     _write_modules(encoder, folder)
 
 
-def write_config(config: EncoderConfig, folder: Path) -> None:
-    """Write ``config.json``: ``BertModel``, or ``ErnieModel`` with task types."""
+def write_config(config: EncoderConfig, folder: Path, *, dropout: float = 0.1) -> None:
+    """Write ``config.json``: ``BertModel``, or ``ErnieModel`` with task types.
+
+    Args:
+        config: Sizes and choices.
+        folder: Where to.
+        dropout: What ``transformers`` drops, of hidden states and attention, when it trains on;
+            the default is BERT's.
+    """
     values: dict[str, Any] = {
         "model_type": "bert",
         "architectures": ["BertModel"],
@@ -78,8 +85,8 @@ def write_config(config: EncoderConfig, folder: Path) -> None:
         "max_position_embeddings": config.max_positions,
         "type_vocab_size": config.num_token_types,
         "pad_token_id": config.pad_token_id,
-        "hidden_dropout_prob": 0.1,
-        "attention_probs_dropout_prob": 0.1,
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": dropout,
     }
     if config.num_task_types:
         values |= {

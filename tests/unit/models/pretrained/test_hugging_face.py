@@ -15,6 +15,7 @@ from ernie_ray.cli import group
 from ernie_ray.errors import ConfigError, SourceError
 from ernie_ray.modeldir import Pooling
 from ernie_ray.models.pretrained import from_pretrained, write_hugging_face
+from ernie_ray.models.pretrained.hugging_face import write_config
 
 
 @pytest.mark.parametrize("name", ["bert_gelu", "ernie_relu", "ernie_gelu_task_types"])
@@ -49,6 +50,13 @@ def test_the_names_and_settings_are_those_of_transformers(encoders: Path, tmp_pa
     shared = ours.keys() & theirs.keys() - {"hidden_dropout_prob", "attention_probs_dropout_prob"}
     assert {key: ours[key] for key in shared} == {key: theirs[key] for key in shared}
     assert {"use_task_id", "hidden_size", "intermediate_size", "hidden_act"} <= shared
+
+
+def test_dropout_of_further_training_is_as_asked(encoders: Path, tmp_path: Path) -> None:
+    config = from_pretrained(str(encoders / "bert_gelu")).config
+    write_config(config, tmp_path, dropout=0.0)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["hidden_dropout_prob"] == written["attention_probs_dropout_prob"] == 0.0
 
 
 def test_a_pooling_that_the_layout_lacks_is_refused(encoders: Path, tmp_path: Path) -> None:
