@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.report import table, write_result
-from benchmarks.slim_data import CHNSENTICORP, require_data
+from benchmarks.slim_data import CHNSENTICORP, NUM_CPUS, require_data
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.text.augment import AugmentSettings
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/benchmarks/slim"))
     options = parser.parse_args()
     require_data()
-    with connect():
+    with connect(num_cpus=NUM_CPUS + 1):
         # Imported late: Ray reads its environment, which `connect` sets.
         from benchmarks.slim_runs import Workshop
 

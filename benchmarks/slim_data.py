@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DATA = Path(os.environ.get("ERNIE_RAY_DATA", Path(__file__).parents[2] / "shared" / "data"))
+NUM_CPUS = 2
+"""Threads of a training worker; a local Ray has one CPU more, to read rows."""
+
 NEAR_CHARACTERS = 13
 NEAR_RULE = (
     f"A text is near a dev or test row if both share a run of {NEAR_CHARACTERS} letters, digits or "

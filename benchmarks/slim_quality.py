@@ -20,6 +20,7 @@ from benchmarks.slim_data import (
     AFQMC,
     CHNSENTICORP,
     NEAR_RULE,
+    NUM_CPUS,
     THUCNEWS,
     place,
     read_texts,
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--max-unlabelled", type=int, default=MAX_UNLABELLED)
     options = parser.parse_args()
     require_data()
-    with connect():
+    with connect(num_cpus=NUM_CPUS + 1):
         # Imported late: Ray reads its environment, which `connect` sets.
         from benchmarks.slim_runs import Workshop
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from benchmarks.slim_data import TaskRows, place
+from benchmarks.slim_data import NUM_CPUS, TaskRows, place
 from ernie_ray.config import DistillRecipe, load_recipe, load_recipe_of
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.augment import AugmentRequest, augment
@@ -131,11 +131,12 @@ class Workshop:
         return Score(**json.loads(saved.read_text(encoding="utf-8")))
 
     def data_settings(self, rows: str) -> tuple[str, ...]:
-        """Settings of a recipe's data section, but for its test rows."""
+        """Settings of a recipe's data, but for its test rows, and of its worker."""
         settings = (
             f"data.train={json.dumps(place(rows) if not Path(rows).is_absolute() else rows)}",
             f"data.dev={json.dumps(place(self.rows.dev))}",
             f"data.text_column={self.rows.text}",
+            f"scaling.cpus_per_worker={NUM_CPUS}",
         )
         pair = (f"data.text_pair_column={self.rows.text_pair}",) if self.rows.text_pair else ()
         return settings + pair

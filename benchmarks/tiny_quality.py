@@ -18,6 +18,7 @@ from benchmarks.report import table, write_result
 from benchmarks.slim_data import (
     CHNSENTICORP,
     NEAR_RULE,
+    NUM_CPUS,
     STSB,
     TaskRows,
     place,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 KEPT_BOUND = 97.63
 SHAPES = ("3x384", "3x512")
-_CPUS = ("scaling.cpus_per_worker=2",)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--max-steps", type=int, default=0, help="Of each training: a trial.")
     options = parser.parse_args()
     require_data()
-    with connect(num_cpus=3):
+    with connect(num_cpus=NUM_CPUS + 1):
         bodies = [_body(TASKS[name], options.folder / name, options) for name in options.tasks]
     body = "\n\n".join(bodies)
     print(body)  # noqa: T201
@@ -101,7 +101,7 @@ def _body(task: Task, folder: Path, options: argparse.Namespace) -> str:
 
     shop = Workshop(task.rows, folder, metric=task.metric)
     limit = _limits(("training",), options.max_steps)
-    shop.train_teacher((*task.teacher, *_CPUS, *limit), recipe_name=task.teacher_recipe)
+    shop.train_teacher((*task.teacher, *limit), recipe_name=task.teacher_recipe)
     unlabelled = shop.folder / f"unlabelled-{options.max_unlabelled}.jsonl"
     counted = unlabelled.with_suffix(".near.txt")
     if not (unlabelled.exists() and counted.exists()):
@@ -114,7 +114,6 @@ def _body(task: Task, folder: Path, options: argparse.Namespace) -> str:
         f"data.unlabelled={json.dumps([str(unlabelled)])}",
         "report.base_encoder=false",
         *task.student,
-        *_CPUS,
         *_limits(("general_training", "training", "plain_training"), options.max_steps),
     )
     results = {shape: _chain(shape, settings, shop.folder) for shape in options.shapes}
