@@ -56,7 +56,7 @@ def entrypoint_needs(entrypoint: str) -> JobNeeds | None:
         if verb == "finetune":
             scaling = load_recipe(given["recipe"], given["overrides"]).scaling
             num_gpus = 1 if scaling.use_gpu else 0
-            return JobNeeds(scaling.min_workers, scaling.cpus_per_worker, num_gpus)
+            return JobNeeds(scaling.min_workers, scaling.cpus_per_worker or 1, num_gpus)
     except click.ClickException as error:
         raise ValueError(error.format_message()) from error
     except ErnieRayError as error:

@@ -35,6 +35,7 @@ def chain_settings(teacher: Path) -> list[str]:
         "data.text_column=review",
         "data.label_column=kind",
         "report.base_encoder=false",
+        "scaling.cpus_per_worker=1",
     ]
 
 

@@ -24,7 +24,7 @@ def command(run: RecipeRun[DistillRecipe]) -> None:
       ernie-ray distill bow --set data.train=train.jsonl --set data.teacher_logits_column= \
         --set data.dev=dev.jsonl --output runs/plain
     """
-    with run.ray(run.recipe.scaling.num_local_cpus):
+    with run.ray(run.recipe.scaling):
         from ernie_ray.jobs.distill import distill
 
         result = distill(

@@ -24,7 +24,7 @@ def command(run: RecipeRun[Recipe]) -> None:
       ernie-ray finetune mine.toml --set scaling.num_workers=4 --output runs/first
       ray job submit --working-dir . -- python -m ernie_ray finetune mine.toml --storage /mnt/share
     """
-    with run.ray(run.recipe.scaling.num_local_cpus):
+    with run.ray(run.recipe.scaling):
         from ernie_ray.jobs.finetune import finetune
 
         result = finetune(

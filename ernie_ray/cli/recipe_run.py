@@ -16,8 +16,9 @@ import click
 
 from ernie_ray.cli.options import address_option, open_storage, storage_option
 from ernie_ray.cli.ray_session import connect
-from ernie_ray.config import builtin_recipes, load_recipe_of
+from ernie_ray.config import ScalingSection, builtin_recipes, load_recipe_of
 from ernie_ray.config.recipe import Section
+from ernie_ray.environment import this_machine
 from ernie_ray.jobs.storage import Storage
 
 _R = TypeVar("_R", bound=Section)
@@ -43,8 +44,9 @@ class RecipeRun(Generic[_R]):
     shows_progress: bool
     is_verbose: bool
 
-    def ray(self, num_cpus: int) -> AbstractContextManager[None]:
-        """Have Ray while the block runs; ``num_cpus`` logical CPUs if it is started here."""
+    def ray(self, scaling: ScalingSection, num_runs: int = 1) -> AbstractContextManager[None]:
+        """Have Ray while the block runs; one that is started here suits so many runs at a time."""
+        num_cpus = scaling.num_local_cpus(this_machine().num_cpus, num_runs)
         return connect(self.address, num_cpus=num_cpus, verbose=self.is_verbose)
 
 

@@ -23,7 +23,7 @@ def command(run: RecipeRun[SlimRecipe]) -> None:
         --set data.dev=dev.jsonl --set data.test=test.jsonl
       ernie-ray slim mine.toml --set 'data.unlabelled=["more.jsonl"]' --output runs/slim
     """
-    with run.ray(run.recipe.scaling.num_local_cpus):
+    with run.ray(run.recipe.scaling):
         from ernie_ray.jobs.slim import slim
 
         result = slim(run.recipe, run.folder, storage=run.storage, show_progress=run.shows_progress)

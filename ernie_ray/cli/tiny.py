@@ -25,7 +25,7 @@ def command(run: RecipeRun[TinyRecipe]) -> None:
       ernie-ray tiny mine.toml --set 'data.unlabelled=["more.jsonl"]' --output runs/tiny
       ernie-ray finetune ner --set model.pretrained=runs/tiny/general-.../model ...
     """
-    with run.ray(run.recipe.scaling.num_local_cpus):
+    with run.ray(run.recipe.scaling):
         from ernie_ray.jobs.tiny import tiny
 
         result = tiny(run.recipe, run.folder, storage=run.storage, show_progress=run.shows_progress)

@@ -16,6 +16,7 @@ import numpy as np
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.cli.tour_service import Load, ask, load_test, running_service, why_no_load_test
 from ernie_ray.config import Recipe, SlimRecipe, load_recipe, load_recipe_of
+from ernie_ray.environment import this_machine
 from ernie_ray.jobs.stopwatch import timed
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def _train(
     folder: Path, teacher: Recipe, chain: SlimRecipe, seconds: dict[str, float], *, verbose: bool
 ) -> ChainResult:
     """Fine-tune the teacher and distil it, on one local Ray."""
-    num_cpus = max(stage.num_local_cpus for stage in (teacher.scaling, chain.scaling))
+    num_cores = this_machine().num_cpus
+    num_cpus = max(one.scaling.num_local_cpus(num_cores) for one in (teacher, chain))
     with connect(num_cpus=num_cpus, verbose=verbose):
         from ernie_ray.jobs.finetune import finetune
         from ernie_ray.jobs.slim import slim

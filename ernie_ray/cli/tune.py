@@ -25,9 +25,7 @@ def command(run: RecipeRun[SearchRecipe]) -> None:
       ernie-ray tune mine.toml --set 'search.training.learning_rate={low=1e-5, high=1e-4, log=true}'
       ernie-ray finetune runs/tune-classify/best.toml --output runs/best
     """
-    # A local Ray has as many logical CPUs as all workers ask for, and one for reading rows.
-    num_workers = run.recipe.tune.max_concurrent * run.recipe.scaling.max_workers
-    with run.ray(num_workers * run.recipe.scaling.cpus_per_worker + 1):
+    with run.ray(run.recipe.scaling, run.recipe.tune.max_concurrent):
         from ernie_ray.jobs.tune import tune
 
         result = tune(run.recipe, run.folder, storage=run.storage, show_progress=run.shows_progress)

@@ -160,7 +160,12 @@ class ScalingSection(Section):
         description="Training processes; a range [1, 4] takes what the cluster has, and changes "
         "with it.",
     )
-    cpus_per_worker: int = Field(1, gt=0, description="CPU cores, and threads, of each.")
+    cpus_per_worker: int = Field(
+        0,
+        ge=0,
+        description="CPU cores, and threads, of each; 0: an equal share of the cluster's (1 with a "
+        "GPU).",
+    )
     use_gpu: bool = Field(False, description="One GPU for each worker.")
     max_failures: int = Field(3, ge=0, description="Restarts from the last checkpoint.")
     socket_interface: str = Field(
@@ -187,10 +192,15 @@ class ScalingSection(Section):
         """Most workers that training runs on."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
-    @property
-    def num_local_cpus(self) -> int:
-        """Logical CPUs of a local Ray: what all workers ask for, and one for reading rows."""
-        return self.max_workers * self.cpus_per_worker + 1
+    def num_local_cpus(self, num_cores: int, num_runs: int = 1) -> int:
+        """Logical CPUs of a local Ray: what all workers ask for, and one for reading rows.
+
+        Args:
+            num_cores: Cores that this process may use.
+            num_runs: Runs that train at the same time.
+        """
+        num_workers = self.max_workers * num_runs
+        return num_workers * (self.cpus_per_worker or max(1, num_cores // num_workers)) + 1
 
 
 class Recipe(Section):

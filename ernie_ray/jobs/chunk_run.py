@@ -6,7 +6,7 @@ was killed anywhere goes on behind what it had. Knows rows and chunks, not what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from ernie_ray.errors import DataError, ErnieRayError
+from ernie_ray.jobs.cpu_share import cpu_share, cpus_of_nodes
 from ernie_ray.jobs.file_digests import expected_rows
 from ernie_ray.jobs.parts import Parts
 from ernie_ray.jobs.row_blocks import BadRowFilter
@@ -151,10 +152,8 @@ def _entries_on_ray(
 
     num_cpus = pool.cpus_per_actor
     if not num_cpus:
-        nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-        num_cpus = 1.0 if pool.gpus_per_actor else cpus_per_actor(
-            nodes, pool.num_actors, READ_CPUS
-        )  # fmt: skip
+        shared = cpu_share(cpus_of_nodes(), pool.num_actors, READ_CPUS)
+        num_cpus = 1.0 if pool.gpus_per_actor else shared
     dataset = chunk_dataset(run.files, run.schema, chunking).map_batches(
         _Actor,
         fn_constructor_kwargs={"load": run.load, "num_threads": max(1, round(num_cpus))},
@@ -165,20 +164,3 @@ def _entries_on_ray(
         num_gpus=pool.gpus_per_actor or None,
     )
     yield from blocks_in_order(dataset)
-
-
-def cpus_per_actor(cpus_of_nodes: Sequence[float], num_actors: int, reading: float) -> float:
-    """Find the largest equal share of a cluster's CPUs, to two digits.
-
-    Args:
-        cpus_of_nodes: CPUs of each node.
-        num_actors: Actors that shall run at the same time, each on one node.
-        reading: CPUs that stay free on every node for the tasks that read rows.
-
-    Returns:
-        CPUs per actor; 0 if so many actors leave none to count.
-    """
-    nodes = [int(100 * max(cpus - reading, 0)) for cpus in cpus_of_nodes]
-    shares = {node // k for node in nodes for k in range(1, num_actors + 1)} - {0}
-    fitting = (s for s in sorted(shares, reverse=True) if sum(n // s for n in nodes) >= num_actors)
-    return next(fitting, 0) / 100

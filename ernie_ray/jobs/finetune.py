@@ -18,10 +18,18 @@ from typing import Any, Protocol, TypeVar
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 
 from ernie_ray.backend import PaddleConfig, PaddleTrainer
-from ernie_ray.config import DistillationSection, DistillRecipe, Lesson, LessonRecipe, Recipe
+from ernie_ray.config import (
+    DistillationSection,
+    DistillRecipe,
+    Lesson,
+    LessonRecipe,
+    Recipe,
+    ScalingSection,
+)
 from ernie_ray.environment import training_worker_environment
 from ernie_ray.errors import CheckpointError, ErnieRayError
 from ernie_ray.jobs import runs
+from ernie_ray.jobs.cpu_share import cpus_of_nodes, cpus_per_worker
 from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint
 from ernie_ray.jobs.prepare import prepare
@@ -135,6 +143,7 @@ def train_prepared(
     storage: Storage,
     on_line: OnLine,
     callbacks: Sequence[Any] = (),
+    num_runs: int = 1,
 ) -> None:
     """Train in a run folder and stop there; ``finetune`` with the same folder does what is left.
 
@@ -145,13 +154,17 @@ def train_prepared(
         storage: Resolves the run folder.
         on_line: Called with each line of metrics.
         callbacks: Ray Train's, for its controller.
+        num_runs: Runs that train at the same time and share the cluster's CPUs.
 
     Raises:
         ConfigError: The folder holds another run.
         ErnieRayError: Training failed more often than ``scaling.max_failures``.
     """
     runs.claim_run(recipe.model_dump(mode="json"), run, storage)
-    _train(recipe, None, run, prepared, storage, on_line=on_line, callbacks=callbacks)
+    _train(
+        recipe, None, run, prepared, storage,
+        on_line=on_line, callbacks=callbacks, num_runs=num_runs,
+    )  # fmt: skip
 
 
 def _report(run: str, storage: Storage) -> None:
@@ -179,6 +192,7 @@ def _train(
     show_progress: bool = False,
     on_line: OnLine | None = None,
     callbacks: Sequence[Any] = (),
+    num_runs: int = 1,
 ) -> None:
     if storage.exists(f"{run}/{runs.MODEL}"):
         return
@@ -192,14 +206,15 @@ def _train(
         distillation=distillation,
         log_actor=buffer_name,
     )
+    num_cpus = cpus_per_worker(recipe.scaling, cpus_of_nodes(), num_runs)
     trainer = PaddleTrainer(
         train_worker,
         train_loop_config=args.model_dump(),
         paddle_config=PaddleConfig(
             socket_interface=recipe.scaling.socket_interface or None,
-            environment=partial(training_worker_environment, recipe.scaling.cpus_per_worker),
+            environment=partial(training_worker_environment, num_cpus),
         ),
-        scaling_config=_scaling(recipe),
+        scaling_config=_scaling(recipe.scaling, num_cpus),
         run_config=_run_config(recipe, run, prepared, storage, callbacks),
     )
     with (
@@ -212,13 +227,12 @@ def _train(
             raise _explained(error) from error
 
 
-def _scaling(recipe: AnyRecipe) -> ScalingConfig:
-    scaling = recipe.scaling
+def _scaling(scaling: ScalingSection, num_cpus: int) -> ScalingConfig:
     return ScalingConfig(
         num_workers=scaling.num_workers,
         use_gpu=scaling.use_gpu,
         resources_per_worker={
-            "CPU": scaling.cpus_per_worker,
+            "CPU": num_cpus,
             **({"GPU": 1} if scaling.use_gpu else {}),
         },
     )

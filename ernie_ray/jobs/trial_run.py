@@ -33,6 +33,7 @@ class TrialArgs(BaseModel):
     metric: str = Field(description="Dev metric that decides.")
     prepared: Prepared = Field(description="What the training workers read.")
     controllers: str = Field(description="Name of the search's ``TrainControllers``.")
+    num_runs: int = Field(description="Trials at a time.")
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -53,7 +54,7 @@ def run_trial(config: dict[str, Any]) -> None:
     try:
         train_prepared(
             args.recipe, args.run, args.prepared,
-            storage=storage, on_line=on_line, callbacks=callbacks,
+            storage=storage, on_line=on_line, callbacks=callbacks, num_runs=args.num_runs,
         )  # fmt: skip
     except ErnieRayError as error:
         _report(0, problem=f"{type(error).__name__}: {error}")

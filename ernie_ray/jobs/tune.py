@@ -99,6 +99,7 @@ def tune(
                 metric=metric,
                 prepared=prepared[trial.number],
                 controllers=controllers.name,
+                num_runs=recipe.tune.max_concurrent,
             )
             for trial in left
         ]

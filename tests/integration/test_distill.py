@@ -63,6 +63,7 @@ def train(data, tmp_path):
             "training.global_batch_size=32",
             "training.learning_rate=1e-2",
             "training.dropout=0.1",
+            "scaling.cpus_per_worker=1",
             f"training.num_epochs={num_epochs}",
             *changes,
         ]

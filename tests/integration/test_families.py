@@ -46,6 +46,7 @@ def train(tiny_embedding_dir, tmp_path):
                 "training.learning_rate=3e-3",
                 "training.head_learning_rate=1e-2",
                 "training.dropout=0.0",
+                "scaling.cpus_per_worker=1",
                 f"training.num_epochs={epochs}",
                 *changes,
             ],

@@ -52,6 +52,7 @@ def settings(tiny_embedding_dir) -> list[str]:
         "training.global_batch_size=16",
         "training.learning_rate=3e-3",
         "training.dropout=0.0",
+        "scaling.cpus_per_worker=1",
         "training.num_epochs=2",
         "training.log_every_steps=1",
     ]

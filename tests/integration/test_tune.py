@@ -44,6 +44,7 @@ def search(folder, tiny_embedding_dir):
                     "eval_every_steps": 10,
                 },
                 "search": {"training.learning_rate": [3e-3, 4e-3]},
+                "scaling": {"cpus_per_worker": 1},
                 "tune": {"grace_steps": 10, **changes},
             }
         )

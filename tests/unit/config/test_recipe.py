@@ -66,4 +66,3 @@ def test_the_number_of_workers_is_fixed_or_a_range():
     )
     assert (fixed.num_workers, fixed.min_workers, fixed.max_workers) == (3, 3, 3)
     assert (elastic.num_workers, elastic.min_workers, elastic.max_workers) == ((1, 4), 1, 4)
-    assert elastic.num_local_cpus == 5

@@ -88,13 +88,15 @@ def args_of(trial, tmp_path) -> TrialArgs:
         metric="accuracy",
         prepared=prepared,
         controllers="none",
+        num_runs=3,
     )
 
 
 def reports_of(args, monkeypatch, *lines, error=None):
     """What a trial reports while its training logs some lines."""
 
-    def train(_recipe, _run, _prepared, *, storage, on_line, callbacks):
+    def train(_recipe, _run, _prepared, *, storage, on_line, callbacks, num_runs):
+        assert num_runs == args.num_runs
         for line in lines:
             on_line(line)
         if error is not None:
