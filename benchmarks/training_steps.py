@@ -44,6 +44,9 @@ class LoopJob(BaseModel):
     start: str = Field(description="Start folder.")
     features: str = Field(description="Feature cache to learn from.")
     training: TrainingSection
+    has_paddles_layers: bool = Field(
+        default=False, description="With ``paddle.nn``'s layers in place of ``models.layers``."
+    )
 
 
 def random_job(folder: Path, num_steps: int) -> LoopJob:
@@ -178,6 +181,7 @@ def _train(job: LoopJob) -> Lines:
     """As a Ray Train worker does; see ``ernie_ray.jobs.train_worker``."""
     import paddle
 
+    from ernie_ray.models import layers
     from ernie_ray.models.build import build_network, load_start_weights
     from ernie_ray.models.start import read_spec
     from ernie_ray.tasks import family_of
@@ -185,6 +189,8 @@ def _train(job: LoopJob) -> Lines:
     from ernie_ray.training.collective import WorkerGroup
     from ernie_ray.training.loop import TrainingData, TrainingLoop
 
+    if job.has_paddles_layers:
+        layers.trains_on_cpu = lambda tensor: False
     start = Path(job.start)
     spec = read_spec(start)
     paddle.seed(job.training.seed)

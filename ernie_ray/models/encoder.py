@@ -19,6 +19,7 @@ from paddle.nn import functional
 
 from ernie_ray.errors import CheckpointError
 from ernie_ray.modeldir import EncoderConfig
+from ernie_ray.models.layers import Dropout, LayerNorm, Linear
 
 # Added to the scores of padding; large enough that exp() gives exactly 0 in fp32 and bf16.
 _MASKED_SCORE = -1e4
@@ -35,8 +36,8 @@ class Embeddings(nn.Layer):
         self.token_type = nn.Embedding(config.num_token_types, width)
         if config.num_task_types:
             self.task_type = nn.Embedding(config.num_task_types, width)
-        self.layer_norm = nn.LayerNorm(width, epsilon=config.layer_norm_eps)
-        self.dropout = nn.Dropout(dropout)
+        self.layer_norm = LayerNorm(width, epsilon=config.layer_norm_eps)
+        self.dropout = Dropout(dropout)
         self._uses_task_type = config.num_task_types > 0
 
     def forward(self, input_ids: paddle.Tensor, token_type_ids: paddle.Tensor) -> paddle.Tensor:
@@ -58,11 +59,11 @@ class SelfAttention(nn.Layer):
     def __init__(self, config: EncoderConfig, dropout: float) -> None:
         super().__init__()
         width = config.hidden_size
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.output = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.query = Linear(width, width)
+        self.key = Linear(width, width)
+        self.value = Linear(width, width)
+        self.output = Linear(width, width)
+        self.dropout = Dropout(dropout)
         self._num_heads = config.num_heads
         self._head_size = width // config.num_heads
 
@@ -87,8 +88,8 @@ class FeedForward(nn.Layer):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.hidden_size, config.ffn_size)
-        self.down = nn.Linear(config.ffn_size, config.hidden_size)
+        self.up = Linear(config.hidden_size, config.ffn_size)
+        self.down = Linear(config.ffn_size, config.hidden_size)
         self._activation = config.activation
 
     def forward(self, states_BTH: paddle.Tensor) -> paddle.Tensor:
@@ -105,10 +106,10 @@ class Block(nn.Layer):
     def __init__(self, config: EncoderConfig, dropout: float) -> None:
         super().__init__()
         self.attention = SelfAttention(config, dropout)
-        self.attention_norm = nn.LayerNorm(config.hidden_size, epsilon=config.layer_norm_eps)
+        self.attention_norm = LayerNorm(config.hidden_size, epsilon=config.layer_norm_eps)
         self.ffn = FeedForward(config)
-        self.ffn_norm = nn.LayerNorm(config.hidden_size, epsilon=config.layer_norm_eps)
-        self.dropout = nn.Dropout(dropout)
+        self.ffn_norm = LayerNorm(config.hidden_size, epsilon=config.layer_norm_eps)
+        self.dropout = Dropout(dropout)
 
     def forward(self, states_BTH: paddle.Tensor, mask_score: paddle.Tensor) -> paddle.Tensor:
         """Map states [B, T, H] to states [B, T, H]."""
@@ -139,7 +140,7 @@ class Encoder(nn.Layer):
         self.embeddings = Embeddings(config, dropout)
         self.layers = nn.LayerList([Block(config, dropout) for _ in range(config.num_layers)])
         if config.has_pooler:
-            self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
+            self.pooler = Linear(config.hidden_size, config.hidden_size)
 
     def forward(
         self,

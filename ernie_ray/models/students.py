@@ -15,6 +15,7 @@ from paddle import nn
 from paddle.nn import functional
 
 from ernie_ray.modeldir import BowConfig, CnnConfig, LstmConfig, StudentConfig, TaskSpec
+from ernie_ray.models.layers import Dropout, Linear
 from ernie_ray.models.pooling import max_over_tokens
 from ernie_ray.models.text_network import NetworkOutput
 
@@ -61,9 +62,9 @@ class StudentNetwork(nn.Layer):
         else:
             self.reader = _Sum(config)
         sizes = (config.joined_size, *config.hidden_sizes)
-        self.dense = nn.LayerList([nn.Linear(a, b) for a, b in pairwise(sizes)])
-        self.head = nn.Linear(config.hidden_size, task.num_outputs)
-        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.LayerList([Linear(a, b) for a, b in pairwise(sizes)])
+        self.head = Linear(config.hidden_size, task.num_outputs)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,
@@ -112,7 +113,7 @@ class _Windows(nn.Layer):
         super().__init__()
         self.config = config
         self.filters = nn.LayerList(
-            [nn.Linear(w * config.embedding_size, config.num_filters) for w in config.widths]
+            [Linear(w * config.embedding_size, config.num_filters) for w in config.widths]
         )
 
     def forward(self, states_BTE: paddle.Tensor, mask_BT1: paddle.Tensor) -> paddle.Tensor:

@@ -14,6 +14,7 @@ from paddle import nn
 
 from ernie_ray.modeldir import EncoderConfig, Pooling, TaskSpec
 from ernie_ray.models.encoder import Encoder
+from ernie_ray.models.layers import Dropout, Linear
 from ernie_ray.models.pooling import check_pooling, pool
 
 _PADDING_LOGIT = 1e4
@@ -63,10 +64,10 @@ class TextNetwork(nn.Layer):
         check_pooling(config, pooling)
         super().__init__()
         self.encoder = Encoder(config, dropout=dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         if task.num_outputs:
             # Small and centred, as BERT initialises (0.02): the first steps keep the encoder whole.
-            self.head = nn.Linear(
+            self.head = Linear(
                 config.hidden_size,
                 task.num_outputs,
                 weight_attr=nn.initializer.TruncatedNormal(std=0.02),
