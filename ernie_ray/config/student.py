@@ -41,6 +41,9 @@ class StudentSection(Section):
     max_tokens: int = Field(128, ge=4, description="Most tokens of a row; a pair shares them.")
     embedding_size: int = Field(128, gt=0, description="Width of the embedding.")
     embedding_std: float = Field(0.02, gt=0, description="Spread of the first embeddings.")
+    token_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Share of the tokens that each training step leaves out."
+    )
     pooling: str = Field(
         "", description="Over the tokens; empty: sum (bow), max (cnn), last (lstm)."
     )

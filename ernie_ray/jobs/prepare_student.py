@@ -100,6 +100,7 @@ def _write_start(recipe: DistillRecipe, folder: Path, storage: Storage) -> None:
         max_tokens=student.max_tokens,
         pretrained="",
         embedding_std=student.embedding_std,
+        token_dropout=student.token_dropout,
     )
     write_student_start(folder, spec, vocabulary)
 

@@ -19,7 +19,11 @@ def build_network(spec: StartSpec, *, dropout: float = 0.0) -> Network:
         pooling = spec.pooling or Pooling.MEAN
         return TextNetwork(spec.network, pooling=pooling, task=spec.task, dropout=dropout)
     return StudentNetwork(
-        spec.network, task=spec.task, dropout=dropout, embedding_std=spec.embedding_std
+        spec.network,
+        task=spec.task,
+        dropout=dropout,
+        token_dropout=spec.token_dropout,
+        embedding_std=spec.embedding_std,
     )
 
 

@@ -39,6 +39,12 @@ class StartSpec(BaseModel):
     max_tokens: int = Field(gt=2, description="Longest input, special tokens included.")
     pretrained: str = Field(description="Source of the weights; empty for a student.")
     embedding_std: float = Field(0.02, gt=0, description="Spread of a student's first embeddings.")
+    token_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of a student's tokens that training leaves out.",
+    )
 
 
 def write_start(folder: Path, spec: StartSpec, pretrained: PretrainedEncoder) -> None:

@@ -37,6 +37,7 @@ class StudentNetwork(nn.Layer):
         *,
         task: TaskSpec,
         dropout: float = 0.0,
+        token_dropout: float = 0.0,
         embedding_std: float = 0.02,
     ) -> None:
         """Build with random weights.
@@ -45,6 +46,8 @@ class StudentNetwork(nn.Layer):
             config: Sizes and choices.
             task: Decides the head's width.
             dropout: Probability before the dense layers and the head, while training.
+            token_dropout: Probability of each token to be left out, while training (word dropout:
+                Iyyer et al. 2015, "Deep Unordered Composition"); the others weigh more.
             embedding_std: Spread of the first embeddings; the kit's is 0.02.
         """
         super().__init__()
@@ -65,6 +68,7 @@ class StudentNetwork(nn.Layer):
         self.dense = nn.LayerList([Linear(a, b) for a, b in pairwise(sizes)])
         self.head = Linear(config.hidden_size, task.num_outputs)
         self.dropout = Dropout(dropout)
+        self.token_dropout = Dropout(token_dropout)
 
     def forward(
         self,
@@ -91,7 +95,8 @@ class StudentNetwork(nn.Layer):
 
     def _read(self, ids_BT: paddle.Tensor, mask_BT: paddle.Tensor) -> paddle.Tensor:
         mask_BT1 = paddle.unsqueeze(mask_BT, -1).astype("float32")
-        features_BF = self.reader(self.embedding(ids_BT), mask_BT1)
+        weight_BT1 = self.token_dropout(mask_BT1)
+        features_BF = self.reader(self.embedding(ids_BT), mask_BT1, weight_BT1)
         return _ACTIVATIONS[self.config.squash](features_BF)
 
 
@@ -100,9 +105,11 @@ class _Sum(nn.Layer):
         super().__init__()
         self.config = config
 
-    def forward(self, states_BTE: paddle.Tensor, mask_BT1: paddle.Tensor) -> paddle.Tensor:
+    def forward(
+        self, states_BTE: paddle.Tensor, mask_BT1: paddle.Tensor, weight_BT1: paddle.Tensor
+    ) -> paddle.Tensor:
         # One product in the place of a masked copy of all states and its sum: half the time.
-        total_BE = paddle.bmm(paddle.transpose(mask_BT1, [0, 2, 1]), states_BTE)[:, 0]
+        total_BE = paddle.bmm(paddle.transpose(weight_BT1, [0, 2, 1]), states_BTE)[:, 0]
         return _scaled(total_BE, mask_BT1, self.config.pooling)
 
 
@@ -116,9 +123,11 @@ class _Windows(nn.Layer):
             [Linear(w * config.embedding_size, config.num_filters) for w in config.widths]
         )
 
-    def forward(self, states_BTE: paddle.Tensor, mask_BT1: paddle.Tensor) -> paddle.Tensor:
+    def forward(
+        self, states_BTE: paddle.Tensor, mask_BT1: paddle.Tensor, weight_BT1: paddle.Tensor
+    ) -> paddle.Tensor:
         features = []
-        states_BTE = states_BTE * mask_BT1
+        states_BTE = states_BTE * weight_BT1
         for width, layer in zip(self.config.widths, self.filters, strict=True):
             values_BTF = _ACTIVATIONS[self.config.activation](layer(_windows(states_BTE, width)))
             features.append(_pooled(values_BTF, mask_BT1, self.config.pooling))
@@ -138,7 +147,10 @@ class _Recurrence(nn.Layer):
         # Past Layer.__setattr__, which would register the parameters a second time.
         self.__dict__["_lstm"] = lstm
 
-    def forward(self, states_BTE: paddle.Tensor, mask_BT1: paddle.Tensor) -> paddle.Tensor:
+    def forward(
+        self, states_BTE: paddle.Tensor, mask_BT1: paddle.Tensor, weight_BT1: paddle.Tensor
+    ) -> paddle.Tensor:
+        states_BTE = states_BTE * weight_BT1
         lengths_B1 = paddle.sum(mask_BT1, axis=1)
         # Of an empty text one padding token is read, and its features are zeroed below.
         lengths_B = paddle.clip(lengths_B1[:, 0], min=1.0).astype("int32")
