@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 SEEDS = (1, 2, 3)
 COPIES = (1, 5, 10, 20)
 NUM_COPIES_OF_STRATEGIES = 5
+# Equally many steps for every line, whatever its number of rows.
+STEPS = 1_500
+TRAINING = (
+    "distillation.hard_weight=0.0", f"training.max_steps={STEPS}", "training.num_epochs=100",
+    "training.eval_every_steps=500", "training.patience_evaluations=0",
+)  # fmt: skip
 UNCHANGED = AugmentSettings(
     num_copies=NUM_COPIES_OF_STRATEGIES,
     noise_probability=0.0,
@@ -55,7 +61,8 @@ def main() -> None:
     notes = (
         f"Accuracy in percent, mean over seeds {SEEDS}; spread: largest minus smallest on test. "
         f"Strategies alone and together with {NUM_COPIES_OF_STRATEGIES} copies. Temperature 2, no "
-        "hard labels of the rows. Hard labels: the teacher's first choice in place of its logits."
+        f"hard labels of the rows, {STEPS:,} steps of 128 rows. Hard labels: the teacher's first "
+        "choice in place of its logits."
     )
     body = table(["rows", "dev", "test", "spread"], rows) + "\n\n" + notes
     print(write_result(  # noqa: T201
@@ -89,7 +96,7 @@ def _row(shop: Workshop, name: str, source: Path) -> list[str]:
     scores = []
     for seed in SEEDS:
         run = f"ablation-{name.replace(' ', '-').replace(',', '')}-seed{seed}"
-        overrides = ("distillation.hard_weight=0.0", f"training.seed={seed}")
+        overrides = (*TRAINING, f"training.seed={seed}")
         scores.append(shop.student(run, "bow", str(source), overrides, has_teacher=True))
     tests = [100 * score.test for score in scores]
     dev = 100 * np.mean([score.dev for score in scores])
