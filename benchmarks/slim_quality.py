@@ -9,6 +9,7 @@ The same command goes on where it stopped.
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +57,7 @@ LSTM_LIMITS = ("student.num_units=128", "student.max_tokens=96")
 NUM_COPIES, MAX_UNLABELLED = 10, 60_000
 # Beside unlabelled reviews, more copies would only take their place in the steps.
 NUM_COPIES_BESIDE = 2
-TITLE, COMMAND = "Slim: what distillation gains", "python -m benchmarks.slim_quality"
+TITLE = "Slim: what distillation gains"
 SHORT_TEACHER_STEPS = 500
 SETS = ("chnsenticorp", "thucnews", "afqmc")
 
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--max-unlabelled", type=int, default=MAX_UNLABELLED)
     options = parser.parse_args()
+    command = " ".join(["python -m benchmarks.slim_quality", *sys.argv[1:]])
     require_data()
     with connect(num_cpus=NUM_CPUS + 1):
         # Imported late: Ray reads its environment, which `connect` sets.
@@ -86,7 +88,7 @@ def main() -> None:
                 shop = Workshop(AFQMC, options.folder / name, metric="macro_f1")
                 bodies.append(_augmented_only(shop, ("cnn",), 2))
             # Written after each set: what is there is not lost with what comes.
-            path = write_result("slim_quality", TITLE, COMMAND, "\n\n".join(bodies))
+            path = write_result("slim_quality", TITLE, command, "\n\n".join(bodies))
     print(path.read_text(encoding="utf-8"))  # noqa: T201
 
 
