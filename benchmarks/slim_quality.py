@@ -117,15 +117,19 @@ def _chnsenticorp(shop: Workshop, options: argparse.Namespace) -> str:
     for kind in options.students:
         rows += _rows_of_student(shop, kind, ways, teacher)
     notes = (
-        f"Accuracy in percent, mean over seeds {SEEDS}, with the spread (largest minus smallest). "
+        "Accuracy in percent, mean over seeds, with the spread (largest minus smallest). "
         "Gain: points over the plain student; gap: its share of the way to the teacher. "
         f"{NUM_COPIES} copies of each row, {NUM_COPIES_BESIDE} beside unlabelled reviews, of which "
-        f"there are {options.max_unlabelled:,}; at most "
-        f"{MAX_STEPS} steps. "
+        f"there are {options.max_unlabelled:,}. {_budgets(options.students)} "
         f"{NEAR_RULE} {counted.read_text(encoding='utf-8')} such reviews were left out."
     )
     header = ["ChnSentiCorp", "dev", "test", "spread", "gain (kit)", "gap closed"]
     return table(header, rows) + "\n\n" + notes
+
+
+def _budgets(kinds: list[str]) -> str:
+    parts = (f"{kind} {len(SEEDS[kind])} seeds, {MAX_STEPS[kind]:,} steps" for kind in kinds)
+    return f"At most: {'; '.join(parts)}."
 
 
 def _constant(shop: Workshop) -> list[str]:

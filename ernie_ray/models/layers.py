@@ -1,7 +1,7 @@
 """Linear, LayerNorm and dropout with Paddle's parameters and a faster training step on CPUs.
 
 Paddle 3.3's CPU kernels sum a bias's gradient, differentiate a LayerNorm and draw dropout on one
-thread, number by number, which is more than a third of a step on two cores
+thread, number by number, which is about a third of a step on two cores
 (docs/decisions/0004-paddle-on-cpus.md). Here they are matrix products and a fast generator. On
 other devices, while exporting and without gradients these layers are Paddle's own.
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import paddle
+from numpy.typing import NDArray
 from paddle import nn
 from paddle.autograd import PyLayer
 from paddle.nn import functional
@@ -48,14 +49,14 @@ class Dropout(nn.Dropout):
     """As ``paddle.nn.Dropout``; what it drops follows from ``paddle.seed``."""
 
     def forward(self, input: paddle.Tensor) -> paddle.Tensor:
-        """Zero a share of the numbers and scale the others up, while training."""
+        """Zero a share of [...] and scale the others up, while training."""
         if not (self.training and 0 < self.p < 1 and trains_on_cpu(input)):
             return super().forward(input)
         seed = paddle.randint(0, _SEEDS, [1]).item()
         return input * paddle.to_tensor(_kept(seed, self.p, tuple(input.shape)))
 
 
-def _kept(seed: int, probability: float, shape: tuple[int, ...]) -> np.ndarray:
+def _kept(seed: int, probability: float, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Draw a mask of 0 and 1 / (1 - p): 16 random bits for each number."""
     size = int(np.prod(shape))
     words = np.random.SFC64(seed).random_raw(-(-size // 4))
