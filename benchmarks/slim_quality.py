@@ -21,8 +21,8 @@ from benchmarks.slim_data import (
     AFQMC,
     CHNSENTICORP,
     NEAR_RULE,
-    NUM_CPUS,
     THUCNEWS,
+    add_threads_option,
     place,
     read_texts,
     require_data,
@@ -69,23 +69,24 @@ def main() -> None:
     parser.add_argument("--students", nargs="+", default=list(SEEDS), choices=list(SEEDS))
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--max-unlabelled", type=int, default=MAX_UNLABELLED)
+    add_threads_option(parser)
     options = parser.parse_args()
     command = " ".join(["python -m benchmarks.slim_quality", *sys.argv[1:]])
     require_data()
-    with connect(num_cpus=NUM_CPUS + 1):
+    with connect(num_cpus=options.threads + 1):
         # Imported late: Ray reads its environment, which `connect` sets.
         from benchmarks.slim_runs import Workshop
 
         bodies: list[str] = []
         for name in options.sets:
             if name == "chnsenticorp":
-                shop = Workshop(CHNSENTICORP, options.folder / name)
+                shop = Workshop(CHNSENTICORP, options.folder / name, options.threads)
                 bodies.append(_chnsenticorp(shop, options))
             elif name == "thucnews":
-                shop = Workshop(THUCNEWS, options.folder / name)
+                shop = Workshop(THUCNEWS, options.folder / name, options.threads)
                 bodies.append(_augmented_only(shop, ("bow", "cnn"), 2))
             else:
-                shop = Workshop(AFQMC, options.folder / name, metric="macro_f1")
+                shop = Workshop(AFQMC, options.folder / name, options.threads, metric="macro_f1")
                 bodies.append(_augmented_only(shop, ("cnn",), 2))
             # Written after each set: what is there is not lost with what comes.
             path = write_result("slim_quality", TITLE, command, "\n\n".join(bodies))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from benchmarks.slim_data import NUM_CPUS, TaskRows, place
+from benchmarks.slim_data import TaskRows, place
 from ernie_ray.config import DistillRecipe, load_recipe, load_recipe_of
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.augment import AugmentRequest, augment
@@ -45,8 +45,11 @@ class Score:
 class Workshop:
     """Runs of one data set in one folder."""
 
-    def __init__(self, rows: TaskRows, folder: Path, metric: str = "accuracy") -> None:
+    def __init__(
+        self, rows: TaskRows, folder: Path, num_threads: int, metric: str = "accuracy"
+    ) -> None:
         self.rows = rows
+        self._num_threads = num_threads
         self.folder = folder.absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.metric = metric
@@ -136,7 +139,7 @@ class Workshop:
             f"data.train={json.dumps(place(rows) if not Path(rows).is_absolute() else rows)}",
             f"data.dev={json.dumps(place(self.rows.dev))}",
             f"data.text_column={self.rows.text}",
-            f"scaling.cpus_per_worker={NUM_CPUS}",
+            f"scaling.cpus_per_worker={self._num_threads}",
         )
         pair = (f"data.text_pair_column={self.rows.text_pair}",) if self.rows.text_pair else ()
         return settings + pair

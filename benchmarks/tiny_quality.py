@@ -18,9 +18,9 @@ from benchmarks.report import table, write_result
 from benchmarks.slim_data import (
     CHNSENTICORP,
     NEAR_RULE,
-    NUM_CPUS,
     STSB,
     TaskRows,
+    add_threads_option,
     place,
     require_data,
     write_unlabelled,
@@ -84,9 +84,10 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES))
     parser.add_argument("--max-unlabelled", type=int, default=10_000)
     parser.add_argument("--max-steps", type=int, default=0, help="Of each training: a trial.")
+    add_threads_option(parser)
     options = parser.parse_args()
     require_data()
-    with connect(num_cpus=NUM_CPUS + 1):
+    with connect(num_cpus=options.threads + 1):
         bodies = [_body(TASKS[name], options.folder / name, options) for name in options.tasks]
     body = "\n\n".join(bodies)
     print(body)  # noqa: T201
@@ -99,7 +100,7 @@ def _body(task: Task, folder: Path, options: argparse.Namespace) -> str:
     # Imported late: Ray reads its environment, which `connect` sets.
     from benchmarks.slim_runs import Workshop
 
-    shop = Workshop(task.rows, folder, metric=task.metric)
+    shop = Workshop(task.rows, folder, options.threads, metric=task.metric)
     limit = _limits(("training",), options.max_steps)
     shop.train_teacher((*task.teacher, *limit), recipe_name=task.teacher_recipe)
     unlabelled = shop.folder / f"unlabelled-{options.max_unlabelled}.jsonl"
