@@ -15,8 +15,8 @@ from ernie_ray.cli.options import (
     storage_option,
 )
 from ernie_ray.cli.ray_session import connect
-from ernie_ray.text.row_files import find_files
 from ernie_ray.text.row_schema import RowSchema
+from ernie_ray.text.rows import files_of
 
 _PROBABILITY = click.FloatRange(0, 1)
 
@@ -29,6 +29,13 @@ _PROBABILITY = click.FloatRange(0, 1)
     default="label",
     show_default=True,
     help="Column of the label, which is carried along; rows may lack it.",
+)
+@click.option(
+    "--label-form",
+    type=click.Choice(["class", "classes", "number"]),
+    default="class",
+    show_default=True,
+    help="What a label is: one class, a list of classes, or a number.",
 )
 @click.option("--copies", default=10, show_default=True, help="Copies of each row.")
 @click.option("--noise", type=_PROBABILITY, default=0.1, show_default=True, help="Chance of a "
@@ -64,18 +71,22 @@ def command(input_names: tuple[str, ...], output: str, address: str | None, **op
     from ernie_ray.text.augment import AugmentSettings
 
     place = open_storage(options["storage"])
-    files = tuple(file for name in input_names for file in find_files(place.resolve(name)))
+    schema = RowSchema(
+        options["text_column"],
+        options["text_pair_column"],
+        options["label_column"],
+        is_multi_label=options["label_form"] == "classes",
+        holds="number" if options["label_form"] == "number" else "class",
+        header=options["columns"],
+        is_label_optional=True,
+    )
+    files = tuple(file for name in input_names for file in files_of(place.resolve(name), schema))
     with connect(address):
         from ernie_ray.jobs.augment import AugmentRequest, augment
 
         request = AugmentRequest(
             files=files,
-            schema=RowSchema(
-                options["text_column"],
-                options["text_pair_column"],
-                options["label_column"],
-                is_label_optional=True,
-            ),
+            schema=schema,
             settings=AugmentSettings(
                 num_copies=options["copies"],
                 noise_probability=options["noise"],

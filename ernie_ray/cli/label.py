@@ -16,8 +16,8 @@ from ernie_ray.cli.options import (
     storage_option,
 )
 from ernie_ray.cli.ray_session import connect
-from ernie_ray.text.row_files import find_files
 from ernie_ray.text.row_schema import COPY_COLUMN, RowSchema
+from ernie_ray.text.rows import files_of
 
 
 @click.command(name="label")
@@ -46,6 +46,12 @@ from ernie_ray.text.row_schema import COPY_COLUMN, RowSchema
     default=1,
     show_default=True,
     help="Copies of the teacher, run by Ray; 0: one, without Ray.",
+)
+@click.option(
+    "--cpus-per-actor",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="CPUs, and threads, of each.  [default: an equal share]",
 )
 @click.option("--gpus-per-actor", type=click.FloatRange(0), default=0.0, help="May be a fraction.")
 @click.option(
@@ -89,16 +95,18 @@ def command(
     from ernie_ray.jobs.label_request import LabelRequest, Selection
 
     place = open_storage(options["storage"])
+    schema = RowSchema(
+        options["text_column"],
+        options["text_pair_column"],
+        label_column,
+        header=options["columns"],
+        is_label_optional=True,
+        copy=COPY_COLUMN,
+    )
     request = LabelRequest(
         teacher=place.resolve(teacher),
-        files=tuple(file for name in input_names for file in find_files(place.resolve(name))),
-        schema=RowSchema(
-            options["text_column"],
-            options["text_pair_column"],
-            label_column,
-            is_label_optional=True,
-            copy=COPY_COLUMN,
-        ),
+        files=tuple(file for name in input_names for file in files_of(place.resolve(name), schema)),
+        schema=schema,
         settings=TeacherSettings(options["engine"], options["precision"], options["batch_tokens"]),
         selection=Selection(options["min_confidence"], options["balance"], options["seed"]),
         has_vectors=options["vectors"],
@@ -109,7 +117,7 @@ def command(
             request,
             output,
             storage=place,
-            pool=Pool(num_actors, gpus_per_actor=options["gpus_per_actor"]),
+            pool=Pool(num_actors, options["cpus_per_actor"], options["gpus_per_actor"]),
             show_progress=not options["quiet"],
         )
     for name, count in (

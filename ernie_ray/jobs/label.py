@@ -56,10 +56,12 @@ def label(
     Raises:
         DataError: A file or row cannot be used.
         ModelDirError: The teacher's model directory is broken.
-        ConfigError: The teacher has no head, or the output holds other rows.
+        ConfigError: The teacher has not one answer per text, or none to select by; or the output
+            holds other rows.
     """
     folder = storage.fetch(request.teacher)
     teacher = read_manifest(folder)
+    _refuse_unfit(request, teacher)
     inputs = digests_of_files(request.files)
     digest = _digest(request, teacher, inputs)
     finished = read_labelled_manifest(storage, output)
@@ -81,6 +83,20 @@ def label(
     )
     lengths = run_chunks(run, parts, pool, show_progress=show_progress)
     return finish(request, output, storage, parts, Finding(teacher, digest, inputs, lengths))
+
+
+def _refuse_unfit(request: LabelRequest, teacher: Manifest) -> None:
+    task, selection = teacher.task, request.selection
+    if task.is_per_token:
+        raise ConfigError(
+            f"{request.teacher}: the answers of a {task.family} model are of tokens; label takes "
+            "a teacher with one answer for each text: of classes or of pairs"
+        )
+    if task.num_outputs == 1 and (selection.min_confidence or selection.balance):
+        raise ConfigError(
+            f"{request.teacher}: the teacher answers with a number, so no row is of a class or "
+            "surer than another; leave min_confidence and balance out"
+        )
 
 
 def _digest(request: LabelRequest, teacher: Manifest, inputs: list[str]) -> str:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from ernie_ray.distillation.selection import keep_balanced, keep_confident
+from ernie_ray.errors import DataError
 from ernie_ray.jobs.label_request import LabelRequest, schema_of
 from ernie_ray.jobs.labelled_rows import MANIFEST, ROWS, LabelledManifest
 from ernie_ray.jobs.parts import Parts
@@ -36,9 +37,18 @@ class Finding:
 def finish(
     request: LabelRequest, output: str, storage: Storage, parts: Parts, found: Finding
 ) -> LabelledManifest:
-    """Join the parts in input order, choose among the rows, and put the folder in place."""
+    """Join the parts in input order, choose among the rows, and put the folder in place.
+
+    Raises:
+        DataError: A row is there twice.
+    """
     bad_rows = BadRowFilter(request.on_bad)
     rows = _joined(parts, found.lengths, schema_of(request, found.teacher), bad_rows)
+    if pc.count_distinct(rows["id"]).as_py() != rows.num_rows:
+        raise DataError(
+            f"{storage.resolve(output)}: a row was labelled twice; remove the folder of parts "
+            "beside it and run the same command again"
+        )
     bad_rows.refuse_none_left(rows.num_rows)
     kept, num_unsure, num_surplus = _selected(rows, request, found.teacher)
     task = found.teacher.task

@@ -1,7 +1,9 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 
+from ernie_ray.cli.augment import command
 from ernie_ray.errors import DataError
 from ernie_ray.jobs.augment import AugmentRequest, augment
 from ernie_ray.jobs.storage import Storage
@@ -92,3 +94,15 @@ def test_a_bad_row_is_one_clear_error_and_leaves_no_file(tmp_path):
     result, lines = run(path, tmp_path, on_bad="skip")
     assert result.num_skipped == 1
     assert lines[0]["text"] == "好书"
+
+
+def test_numbers_and_files_without_a_header_are_read_as_the_command_is_told(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "part.0").write_text("房间很干净\t3.8\n早餐好吃吗\t1\n", encoding="utf-8")
+    output = tmp_path / "out.jsonl"
+    arguments = ["train", "--columns", "text,score", "--label-column", "score"]
+    arguments += ["--label-form", "number", "--copies", "1", "--output", "out.jsonl", "--quiet"]
+    result = CliRunner().invoke(command, [*arguments, "--storage", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    assert {(line["id"], float(line["score"])) for line in lines} == {(0, 3.8), (1, 1.0)}

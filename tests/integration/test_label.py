@@ -21,9 +21,11 @@ from ernie_ray.jobs.label import label
 from ernie_ray.jobs.label_request import LabelRequest, Selection
 from ernie_ray.jobs.labelled_rows import MANIFEST, ROWS
 from ernie_ray.jobs.storage import Storage
+from ernie_ray.modeldir import PairSpec, TokenLabelsSpec
 from ernie_ray.text.row_files import find_files
 from ernie_ray.text.row_schema import RowSchema
-from tests.tiny_models import tiny_rows
+from ernie_ray.text.tags import tag_names
+from tests.tiny_models import export_tiny_classifier, tiny_rows
 
 # Ray Data sets its own deprecated options when it is first used.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
@@ -229,3 +231,14 @@ def test_a_bad_row_is_one_error_or_is_left_out(local_ray, tiny_model_dir, tmp_pa
 def test_a_model_without_a_head_cannot_teach(tiny_embedding_dir, rows_dir, tmp_path):
     with pytest.raises(ConfigError, match="nothing to teach"):
         run(request_for(tiny_embedding_dir, rows_dir), tmp_path, pool=Pool(0))
+
+
+def test_a_tagger_cannot_label_texts_and_numbers_are_not_chosen_by_class(rows_dir, tmp_path):
+    task = TokenLabelsSpec(labels=tag_names(("LOC", "PER"), "BIO"))
+    tagger = export_tiny_classifier(tmp_path / "tagger", task=task)
+    with pytest.raises(ConfigError, match="one answer for each text"):
+        run(request_for(tagger, rows_dir), tmp_path, pool=Pool(0))
+    scorer = export_tiny_classifier(tmp_path / "scorer", task=PairSpec())
+    for selection in (Selection(0.9), Selection(balance=True)):
+        with pytest.raises(ConfigError, match="no row is of a class"):
+            run(request_for(scorer, rows_dir, selection=selection), tmp_path, pool=Pool(0))
