@@ -146,7 +146,7 @@ def embeddings_of_pieces(teacher: PretrainedEncoder, tokenizer: tokenizers.Token
         return table
     marker = theirs.token_to_id(METASPACE)
     pieces = sorted(vocabulary, key=vocabulary.__getitem__)
-    texts = [piece.replace(METASPACE, " ").strip() or piece for piece in pieces]
+    texts = [_text_of(piece) for piece in pieces]
     found = np.empty((len(pieces), table.shape[1]), np.float32)
     unknown = _same_role(theirs, _ROLES[1][0])
     for i, (piece, encoding) in enumerate(
@@ -156,6 +156,12 @@ def embeddings_of_pieces(teacher: PretrainedEncoder, tokenizer: tokenizers.Token
         ids = [role] if role is not None else _telling(encoding.ids, marker)
         found[i] = table[ids or [unknown or 0]].mean(axis=0)
     return found
+
+
+def _text_of(piece: str) -> str:
+    """What a piece stands for: without the sign of a word's start or, in WordPiece, inside."""
+    text = piece.replace(METASPACE, " ").strip()
+    return text.removeprefix("##") or text or piece
 
 
 def _same_role(tokenizer: tokenizers.Tokenizer, piece: str) -> int | None:
