@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ernie_ray.config.recipe import (
     DataSection,
@@ -25,6 +25,11 @@ class SlimDataSection(DataSection):
     unlabelled: tuple[str, ...] = Field(
         (), description="More rows for the teacher to label: files, folders or globs."
     )
+
+    @property
+    def reading(self) -> dict[str, object]:
+        """How rows are read, whichever they are: their columns, and what becomes of bad ones."""
+        return self.model_dump(mode="json", exclude={"train", "dev", "test", "unlabelled"})
 
 
 class TeacherSection(Section):
@@ -87,6 +92,9 @@ class SlimRecipe(Section):
     augment: AugmentSection = AugmentSection()
     label: LabelSection = LabelSection()
     student: StudentSection = StudentSection()
+    plain_student: dict[str, Any] = Field(
+        {}, description="Settings of `student` that are others without a teacher."
+    )
     distillation: DistillationSection = DistillationSection()
     training: TrainingSection = TrainingSection()
     plain_training: TrainingSection | None = Field(
@@ -97,5 +105,19 @@ class SlimRecipe(Section):
 
     @model_validator(mode="after")
     def _batch_fits_workers(self) -> SlimRecipe:
-        check_workers(self.training, self.scaling)
+        for training in filter(None, (self.training, self.plain_training)):
+            check_workers(training, self.scaling)
+        self.distillation.refuse_only_hard_epochs(self.training)
         return self
+
+    @field_validator("plain_student")
+    @classmethod
+    def _has_settings_of_a_student(cls, value: dict[str, Any]) -> dict[str, Any]:
+        StudentSection.model_validate(value)
+        return value  # as given: what is not given is as in `student`
+
+    @property
+    def student_without_teacher(self) -> StudentSection:
+        """The student that is trained on labels alone."""
+        changed = self.student.model_dump() | self.plain_student
+        return StudentSection.model_validate(changed)

@@ -84,11 +84,16 @@ class DistillationSection(Section):
     )
 
     def refuse_only_hard_epochs(self, training: TrainingSection) -> None:
-        """Raise ValueError if no epoch is left to learn from the teacher."""
+        """Raise ValueError if there is no epoch for the teacher, or perhaps none without it."""
         if self.hard_epochs >= training.num_epochs:
             raise ValueError(
                 f"distillation.hard_epochs={self.hard_epochs} leaves none of "
                 f"training.num_epochs={training.num_epochs} to learn from the teacher"
+            )
+        if self.hard_epochs and (training.max_steps or training.patience_evaluations):
+            raise ValueError(
+                "distillation.hard_epochs are the last of training.num_epochs, which "
+                "training.max_steps and training.patience_evaluations may end before; set both to 0"
             )
 
 

@@ -86,7 +86,12 @@ class Chain(Generic[R]):
 
     def files(self, *names: str) -> tuple[DataFile, ...]:
         """Find the files of several places, in their order."""
-        return tuple(file for name in names for file in find_files(self.storage.resolve(name)))
+        suffix = "tsv" if self.recipe.data.columns else ""
+        return tuple(
+            file
+            for name in names
+            for file in find_files(self.storage.resolve(name), without_suffix=suffix)
+        )
 
     def digests(self, *names: str) -> list[list[str]]:
         """Digest what is in the files of several places."""
@@ -114,7 +119,7 @@ class Chain(Generic[R]):
             self.teacher.fingerprint,
             request.settings,
             request.selection,
-            self.recipe.data,
+            self.recipe.data.reading,
         )
         name = f"{self.run}/labelled-{key}"
         pool = Pool(settings.num_actors, settings.cpus_per_actor, settings.gpus_per_actor)

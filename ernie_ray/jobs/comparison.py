@@ -76,7 +76,7 @@ class Comparison:
         rows = self._constant()
         rows += [self._row(name, place, texts) for name, place in models.items()]
         if settings.base_encoder:
-            base = time_base_encoder(texts[: settings.num_timed_base_texts])
+            base = time_base_encoder(_spread(texts, settings.num_timed_base_texts))
             speed = {
                 "p50_ms": base.p50_ms, "p99_ms": base.p99_ms, "texts_per_s": base.texts_per_s,
             }  # fmt: skip
@@ -152,13 +152,17 @@ class Comparison:
 
     def _test_texts(self, num_texts: int) -> list[Text]:
         rows = [text_of(row) for row in self._rows_of(self._contest.data.test)]
-        # Evenly spread, so that a sorted file gives its lengths in proportion.
-        step = max(len(rows) / num_texts, 1.0)
-        return [rows[int(i * step)] for i in range(min(num_texts, len(rows)))]
+        return _spread(rows, num_texts)
 
 
 def _labels(rows: list[Row]) -> list[str]:
     return [row.label or "" for row in rows]
+
+
+def _spread(texts: list[Text], num_texts: int) -> list[Text]:
+    """Take some evenly, so that a sorted file gives its lengths in proportion."""
+    step = max(len(texts) / num_texts, 1.0)
+    return [texts[int(i * step)] for i in range(min(num_texts, len(texts)))]
 
 
 def publish(

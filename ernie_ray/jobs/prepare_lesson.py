@@ -44,6 +44,7 @@ def prepare_lesson(
     training = replace(
         schema,
         is_label_optional=True,
+        query=None,  # each row is learnt by itself, whatever it is ranked by
         teacher_logits=recipe.data.teacher_logits_column or None,
         copy=COPY_COLUMN,
     )

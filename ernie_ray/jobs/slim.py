@@ -75,6 +75,7 @@ class _SlimChain(Chain[SlimRecipe]):
             data.text_pair_column or None,
             data.label_column,
             is_multi_label=task.multi_label,
+            header=data.columns,
         )
 
     @property
@@ -87,7 +88,7 @@ class _SlimChain(Chain[SlimRecipe]):
         recipe = self.recipe
         if not recipe.augment.num_copies:
             return recipe.data.train
-        digest = digest_of(self.digests(recipe.data.train), recipe.augment, recipe.data)
+        digest = digest_of(self.digests(recipe.data.train), recipe.augment, recipe.data.reading)
         name = f"{self.run}/augmented-{digest}.parquet"
         if not self.storage.exists(name):
             request = AugmentRequest(
@@ -108,7 +109,7 @@ class _SlimChain(Chain[SlimRecipe]):
     def train(self, name: str, rows: str, *, has_teacher: bool) -> str:
         """Train a student on rows; gives its model directory."""
         recipe = self.recipe
-        data = recipe.data.model_dump(exclude={"unlabelled", "train"})
+        data = recipe.data.model_dump(exclude={"unlabelled", "train", "test"})
         distill_recipe = DistillRecipe(
             data=DistillDataSection(
                 **data,
@@ -116,7 +117,7 @@ class _SlimChain(Chain[SlimRecipe]):
                 teacher_logits_column="teacher_logits" if has_teacher else "",
             ),
             task=TaskSection(labels=self.task.labels, multi_label=self.task.multi_label),
-            student=recipe.student,
+            student=recipe.student if has_teacher else recipe.student_without_teacher,
             # Without a teacher its settings decide nothing, and must not repeat the training.
             distillation=recipe.distillation if has_teacher else DistillationSection(),
             training=recipe.training if has_teacher else recipe.plain_training or recipe.training,

@@ -116,7 +116,7 @@ class _TinyChain(Chain[TinyRecipe]):
             self._general_teacher.fingerprint,
             recipe.student,
             recipe.vocabulary,
-            recipe.data,
+            recipe.data.reading,
             contents,
         )
         name = f"{self.run}/start-{key}"
@@ -139,7 +139,7 @@ class _TinyChain(Chain[TinyRecipe]):
         if recipe.general_training is None:
             return start
         data = recipe.data
-        key = digest_of(self.digests(*self._texts_files), data)
+        key = digest_of(self.digests(*self._texts_files), data.reading)
         name = f"{self.run}/texts-{key}.parquet"
         if not self.storage.exists(name):
             write_texts(data, self.schema, name, self.storage)
@@ -167,11 +167,11 @@ class _TinyChain(Chain[TinyRecipe]):
         is_cached = settings.teacher_outputs == "cached"
         has_unlabelled = settings.uses_unlabelled and data.unlabelled_fit_the_task
         files = (data.train, *(data.unlabelled if has_unlabelled else ()))
-        rows = f"{self.run}/rows-{digest_of(self.digests(*files), data)}.parquet"
+        rows = f"{self.run}/rows-{digest_of(self.digests(*files), data.reading)}.parquet"
         if not self.storage.exists(rows):
             write_task_rows(data, self.schema, rows, self.storage, has_unlabelled=has_unlabelled)
         if is_cached:
-            schema = replace(self.schema, is_label_optional=True)
+            schema = replace(self.schema, is_label_optional=True, query=None)
             rows = self.label([rows], schema, seed=recipe.student.seed)
         kept = data.model_dump(exclude={"train", "test", "unlabelled", "unlabelled_text_column"})
         lesson = self._lesson("" if is_cached else recipe.teacher.model, settings)

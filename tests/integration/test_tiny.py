@@ -1,5 +1,8 @@
 """The whole chain on a tiny teacher: from its layers to an encoder that others fine-tune."""
 
+import json
+
+import numpy as np
 import pytest
 
 from ernie_ray.config import TinyRecipe, load_recipe_of
@@ -8,8 +11,11 @@ from ernie_ray.jobs.comparison import CONSTANT, DISTILLED, PLAIN, TEACHER
 from ernie_ray.jobs.progress import read_metrics
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.jobs.tiny import tiny
+from ernie_ray.modeldir import PairSpec
+from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.models.pretrained import from_pretrained
-from tests.chain_rows import chain_settings, stamps, write_chain_rows
+from tests.chain_rows import SIZES, chain_settings, stamps, write_chain_rows
+from tests.tiny_models import export_tiny_classifier, tiny_rows
 
 # Ray Data sets its own deprecated options when it is first used.
 pytestmark = [
@@ -83,3 +89,31 @@ def test_the_chain_makes_a_short_wide_encoder_and_does_nothing_twice(
     assert stamps(run) == before
     assert again.lengths == first.lengths
     assert again.report.row(DISTILLED).test == first.report.row(DISTILLED).test
+
+
+@pytest.mark.parametrize("objective", ["ranking", "regression"])
+def test_a_teacher_of_pairs_teaches_whether_or_not_rows_are_ranked(objective, tmp_path):
+    task = PairSpec(objective=objective, low=0.0, high=3.0)
+    teacher = export_tiny_classifier(tmp_path / "teacher", task=task)
+    for name, size in SIZES.items():
+        texts = [text for text, _ in tiny_rows(2 * size, seed=size)]
+        rows = [
+            {"qid": f"q{i // 4}", "q": texts[2 * i], "review": texts[2 * i + 1], "kind": i % 3}
+            for i in range(size)
+        ]
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    recipe = recipe_for(
+        teacher,
+        "data.text_column=q",
+        "data.text_pair_column=review",
+        "data.unlabelled_text_column=",
+        f"data.query_column={'qid' if objective == 'ranking' else ''}",
+        "general_training.num_epochs=1",
+    )
+    run = str(tmp_path / "tiny")
+    result = tiny(recipe, run, storage=Storage(str(tmp_path)), show_progress=False)
+    metric = "mrr" if objective == "ranking" else "spearman"
+    assert result.report.metric == metric
+    assert np.isfinite(result.report.row(DISTILLED).test)
+    assert read_manifest(result.student).task == task

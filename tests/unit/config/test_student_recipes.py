@@ -24,6 +24,22 @@ def test_every_built_in_chain_trains_the_student_of_the_same_name(name):
     assert (chances.num_copies, chances.fragment_probability) == (10, 1.0)
 
 
+@pytest.mark.parametrize("name", ["bow", "cnn", "lstm"])
+def test_a_student_without_a_teacher_gets_more_passes_over_its_few_rows(name):
+    chain = load_recipe_of(SlimRecipe, name, [*DATA, "teacher.model=t"], folder_name="slim")
+    assert chain.plain_training.num_epochs > chain.training.num_epochs
+    assert chain.student_without_teacher.max_tokens == chain.student.max_tokens
+
+
+def test_settings_of_the_student_without_a_teacher_are_those_of_a_student():
+    chain = load_recipe_of(SlimRecipe, "bow", [*DATA, "teacher.model=t"], folder_name="slim")
+    assert chain.student.hidden_sizes
+    assert chain.student_without_teacher.hidden_sizes == ()
+    changes = [*DATA, "teacher.model=t", "plain_student.colour=1"]
+    with pytest.raises(ConfigError, match=r"plain_student\.colour"):
+        load_recipe_of(SlimRecipe, "bow", changes, folder_name="slim")
+
+
 def test_the_tours_chain_needs_nothing_from_its_user():
     chain = load_recipe_of(SlimRecipe, "tour", folder_name="slim")
     teacher = load_recipe("tour")
@@ -44,6 +60,13 @@ def test_hard_epochs_must_leave_some_for_the_teacher():
         load_recipe_of(
             DistillRecipe, "bow", [*DATA, "distillation.hard_epochs=6"], folder_name="distill"
         )
+
+
+@pytest.mark.parametrize("limit", ["max_steps=9", "patience_evaluations=1"])
+def test_what_could_end_training_before_its_hard_epochs_is_refused(limit):
+    changes = [*DATA, "distillation.hard_epochs=1", f"training.{limit}"]
+    with pytest.raises(ConfigError, match=r"may end before"):
+        load_recipe_of(DistillRecipe, "bow-kit", changes, folder_name="distill")
 
 
 def test_an_unknown_key_is_named():
