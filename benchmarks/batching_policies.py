@@ -20,8 +20,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import shlex
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -36,7 +34,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.cost_per_text import reviews_model_dir, shuffled_reviews
-from benchmarks.report import spread, table, write_result
+from benchmarks.report import command_line, spread, table, write_result
 from ernie_ray.inference.grouping import BatchLimits
 from ernie_ray.inference.lane_queue import Entry, Lane, LaneQueue
 from ernie_ray.inference.pace import Pace
@@ -208,7 +206,7 @@ def main() -> None:
     path = write_result(
         "batching_policies",
         "Batching policies under the same arrivals",
-        shlex.join(["python", "-m", "benchmarks.batching_policies", *sys.argv[1:]]),
+        command_line("batching_policies"),
         _report(predictor, rows, most_per_s, outcomes),
     )
     print(path.read_text(encoding="utf-8"))  # noqa: T201

@@ -14,7 +14,6 @@ import http.client
 import json
 import os
 import random
-import shlex
 import signal
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from pathlib import Path
 from tqdm import trange
 
 from benchmarks.engines import minilm_model_dir
-from benchmarks.report import spread, table, write_result
+from benchmarks.report import command_line, spread, table, write_result
 from ernie_ray.cli.free_ports import free_ports
 from ernie_ray.inference.predictor import Predictor
 
@@ -60,7 +59,7 @@ def main() -> None:
     path = write_result(
         "bulk_throughput",
         "The service in requests of 32 texts beside its engine offline",
-        shlex.join(["python", "-m", "benchmarks.bulk_throughput", *sys.argv[1:]]),
+        command_line("bulk_throughput"),
         f"{predictor.manifest.name}, {predictor.engine} {predictor.precision}; {len(texts):,} "
         f"texts of {tokens:.0f} tokens on average, vectors as base64 or as JSON numbers. Client, "
         "HAProxy, Ray and the replica share the cores. Medians with quartiles over "

@@ -11,8 +11,6 @@ import io
 import json
 import math
 import random
-import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ import numpy as np
 import pyarrow.parquet
 from tqdm import tqdm
 
-from benchmarks.report import table, write_result
+from benchmarks.report import command_line, table, write_result
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.modeldir import EncoderConfig
 
@@ -76,7 +74,7 @@ def main() -> None:
     path = write_result(
         "cost_per_text",
         "Cost of one text, and replicas by division",
-        shlex.join(["python", "-m", "benchmarks.cost_per_text", *sys.argv[1:]]),
+        command_line("cost_per_text"),
         _report(costs, predictor, len(texts)),
     )
     print(path.read_text(encoding="utf-8"))  # noqa: T201

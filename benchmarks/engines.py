@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.report import spread, table, write_result
+from benchmarks.report import command_line, spread, table, write_result
 
 Shape = tuple[int, int]
 
@@ -79,7 +79,7 @@ def main() -> None:
     path = write_result(
         "engines",
         "Engines on the CPU",
-        "python -m benchmarks.engines",
+        command_line("engines"),
         _report(everyone, times, args.threads, model),
     )
     print(path.read_text(encoding="utf-8"))  # noqa: T201

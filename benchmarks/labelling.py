@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.cost_per_text import shuffled_reviews
-from benchmarks.report import spread, table, write_result
+from benchmarks.report import command_line, spread, table, write_result
 from ernie_ray.cli.ray_session import connect
 
 if TYPE_CHECKING:
@@ -79,7 +77,7 @@ def main() -> None:
     path = write_result(
         "labelling",
         "The labelling job beside a bare loop",
-        shlex.join(["python", "-m", "benchmarks.labelling", *sys.argv[1:]]),
+        command_line("labelling"),
         f"{options.num_rows:,} Chinese reviews cut at {MAX_TOKENS} tokens, teacher of {NUM_LAYERS} "
         f"layers of 384 in the default engine. Medians with quartiles over {options.rounds} "
         "rounds; ratios are formed within a round. Start-up: Ray Data, the actors, loading and "

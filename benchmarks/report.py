@@ -8,7 +8,9 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +29,11 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     """Median with the quartiles: ``5.3 (5.1-5.6)``."""
     low, middle, high = np.percentile(values, [25, 50, 75])
     return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+
+
+def command_line(module: str) -> str:
+    """Give what was typed to run a benchmark, options included."""
+    return shlex.join(["python", "-m", f"benchmarks.{module}", *sys.argv[1:]])
 
 
 def write_result(name: str, title: str, command: str, body: str) -> Path:

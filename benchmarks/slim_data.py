@@ -13,7 +13,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 DATA = Path(os.environ.get("ERNIE_RAY_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -70,6 +70,18 @@ STSB = TaskRows(
 )
 
 
+def with_held_out_dev(rows: TaskRows, num_dev: int, folder: Path) -> TaskRows:
+    """Take the last training rows as dev rows, for a set whose own dev rows are those measured."""
+    lines = gzip.decompress((DATA / rows.train).read_bytes()).splitlines(keepends=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    places = []
+    for name, part in (("train", lines[:-num_dev]), ("dev", lines[-num_dev:])):
+        path = folder.absolute() / f"{name}.jsonl.gz"
+        path.write_bytes(gzip.compress(b"".join(part), mtime=0))
+        places.append(str(path))
+    return replace(rows, train=places[0], dev=places[1])
+
+
 def add_threads_option(parser: argparse.ArgumentParser) -> None:
     """Let the caller say how many cores a training has."""
     parser.add_argument(
@@ -88,7 +100,7 @@ def require_data() -> None:
 
 
 def place(name: str) -> str:
-    """Absolute path of a file of the data sets."""
+    """Absolute path of a file, which may be one of the data sets'."""
     return str(DATA / name)
 
 

@@ -9,14 +9,15 @@ The same command goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import sys
+import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.report import table, write_result
+from benchmarks.report import command_line, table, write_result
 from benchmarks.slim_data import (
     AFQMC,
     CHNSENTICORP,
@@ -24,12 +25,11 @@ from benchmarks.slim_data import (
     THUCNEWS,
     add_threads_option,
     place,
-    read_texts,
     require_data,
+    with_held_out_dev,
     write_unlabelled,
 )
 from ernie_ray.cli.ray_session import connect
-from ernie_ray.jobs.slim_report import constant_accuracy
 from ernie_ray.text.augment import AugmentSettings
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ PLAIN_EPOCHS = "training.num_epochs=12"
 # What 2.5 hours allow: two to four passes over the rows, the learning rate falling to 0 at the end.
 MAX_STEPS = {"bow": 2_500, "cnn": 3_000, "lstm": 2_000}
 SOFT_EVALUATION = ("training.eval_every_steps=500", "training.patience_evaluations=0")
+NUM_HELD_OUT = 2_000
+"""Rows of AFQMC's training file that choose checkpoints, since its dev rows are measured."""
+LSTM_COPIES, LSTM_COPIES_BESIDE = 9, 1
+"""So that an LSTM sees 80,000 rows at most."""
 LSTM_LIMITS = ("student.num_units=128", "student.max_tokens=96")
 NUM_COPIES, MAX_UNLABELLED = 10, 60_000
 # Beside unlabelled reviews, more copies would only take their place in the steps.
@@ -71,7 +75,6 @@ def main() -> None:
     parser.add_argument("--max-unlabelled", type=int, default=MAX_UNLABELLED)
     add_threads_option(parser)
     options = parser.parse_args()
-    command = " ".join(["python -m benchmarks.slim_quality", *sys.argv[1:]])
     require_data()
     with connect(num_cpus=options.threads + 1):
         # Imported late: Ray reads its environment, which `connect` sets.
@@ -86,10 +89,14 @@ def main() -> None:
                 shop = Workshop(THUCNEWS, options.folder / name, options.threads)
                 bodies.append(_augmented_only(shop, ("bow", "cnn"), 2))
             else:
-                shop = Workshop(AFQMC, options.folder / name, options.threads, metric="macro_f1")
+                folder = options.folder / name
+                held_out = with_held_out_dev(AFQMC, NUM_HELD_OUT, folder / "rows")
+                shop = Workshop(held_out, folder, options.threads, metric="positive_f1")
                 bodies.append(_augmented_only(shop, ("cnn",), 2))
             # Written after each set: what is there is not lost with what comes.
-            path = write_result("slim_quality", TITLE, command, "\n\n".join(bodies))
+            path = write_result(
+                "slim_quality", TITLE, command_line("slim_quality"), "\n\n".join(bodies)
+            )
     print(path.read_text(encoding="utf-8"))  # noqa: T201
 
 
@@ -108,40 +115,53 @@ def _chnsenticorp(shop: Workshop, options: argparse.Namespace) -> str:
         counted.write_text(str(num_near), encoding="utf-8")
     shop.label(unlabelled, "mixed/unlabelled")
     with_first_copies(augmented, NUM_COPIES_BESIDE, shop.folder / "mixed" / "copies.parquet")
-    ways = {
-        "plain": (CHNSENTICORP.train, False),
-        "+ augmented": (str(augmented), True),
-        "+ augmented + unlabelled": (str(shop.folder / "mixed"), True),
-    }
     rows = [_constant(shop), ["teacher", f"{100 * teacher.dev:.2f}", f"{100 * teacher.test:.2f}",
                               "", "", ""]]  # fmt: skip
     for kind in options.students:
-        rows += _rows_of_student(shop, kind, ways, teacher)
+        rows += _rows_of_student(shop, kind, _ways(shop, kind, augmented), teacher)
     notes = (
         "Accuracy in percent, mean over seeds, with the spread (largest minus smallest). "
         "Gain: points over the plain student; gap: its share of the way to the teacher. "
-        f"{NUM_COPIES} copies of each row, {NUM_COPIES_BESIDE} beside unlabelled reviews, of which "
-        f"there are {options.max_unlabelled:,}. {_budgets(options.students)} "
+        f"{NUM_COPIES} copies of each row (lstm {LSTM_COPIES}), {NUM_COPIES_BESIDE} (lstm "
+        f"{LSTM_COPIES_BESIDE}) beside unlabelled reviews, of which there are "
+        f"{options.max_unlabelled:,}; {_budgets(options.students)} "
         f"{NEAR_RULE} {counted.read_text(encoding='utf-8')} such reviews were left out."
     )
     header = ["ChnSentiCorp", "dev", "test", "spread", "gain (kit)", "gap closed"]
     return table(header, rows) + "\n\n" + notes
 
 
-def _budgets(kinds: list[str]) -> str:
-    parts = (f"{kind} {len(SEEDS[kind])} seeds, {MAX_STEPS[kind]:,} steps" for kind in kinds)
-    return f"At most: {'; '.join(parts)}."
+def _ways(shop: Workshop, kind: str, augmented: Path) -> dict[str, tuple[str, bool]]:
+    """Rows of each way to train a student, and whether they have the teacher's logits."""
+    # Imported late: Ray reads its environment, which `connect` sets.
+    from benchmarks.slim_runs import with_first_copies
+
+    mixed = shop.folder / "mixed"
+    if kind == "lstm":
+        copies, fewer = shop.folder / "lstm-copies.parquet", shop.folder / "lstm-mixed"
+        fewer.mkdir(exist_ok=True)
+        if not (fewer / "unlabelled.parquet").exists():
+            shutil.copyfile(mixed / "unlabelled" / "rows.parquet", fewer / "unlabelled.parquet")
+        with_first_copies(augmented, LSTM_COPIES_BESIDE, fewer / "copies.parquet")
+        augmented, mixed = with_first_copies(augmented, LSTM_COPIES, copies), fewer
+    return {
+        "plain": (CHNSENTICORP.train, False),
+        "+ augmented": (str(augmented), True),
+        "+ augmented + unlabelled": (str(mixed), True),
+    }
+
+
+def _budgets(kinds: Sequence[str], num_seeds: int = 0) -> str:
+    parts = (
+        f"{kind} {num_seeds or len(SEEDS[kind])} seeds, {MAX_STEPS[kind]:,} steps" for kind in kinds
+    )
+    return f"at most: {'; '.join(parts)}."
 
 
 def _constant(shop: Workshop) -> list[str]:
-    labels = {
-        split: [str(label) for label in read_texts(name, "label")]
-        for split, name in (
-            ("train", shop.rows.train), ("dev", shop.rows.dev), ("test", shop.rows.test)
-        )
-    }  # fmt: skip
-    shares = [constant_accuracy(labels["train"], labels[split]) for split in ("dev", "test")]
-    return ["constant", *(f"{100 * share:.2f}" for share in shares), "", "", ""]
+    is_f1 = shop.metric == "positive_f1"
+    values = shop.constant_positive_f1() if is_f1 else shop.constant_accuracies()
+    return ["constant", *(f"{100 * value:.2f}" for value in values), "", "", ""]
 
 
 def _rows_of_student(
@@ -165,7 +185,7 @@ def _rows_of_student(
             points = float(test) - plain_test
             gain = f"{points:+.2f} ({KIT_GAINS[kind]:+.1f})"
             share = f"{100 * points / max(100 * teacher.test - plain_test, 1e-9):.0f} %"
-        spread = f"{max(tests) - min(tests):.2f}"
+        spread = f"{max(tests) - min(tests):.2f}" if len(tests) > 1 else ""
         rows.append([f"{kind} {way}", f"{mean_dev:.2f}", f"{test:.2f}", spread, gain, share])
     return rows
 
@@ -203,6 +223,7 @@ def _augmented_only(shop: Workshop, kinds: tuple[str, ...], num_copies: int) -> 
             ("distilled", str(augmented), True),
         ):
             overrides = (
+                *(() if has_teacher else (PLAIN_EPOCHS,)),
                 *(SOFT_TRIALS if has_teacher else PLAIN_TRIALS[kind])[0],
                 f"training.max_steps={MAX_STEPS[kind]}",
             )
@@ -212,8 +233,13 @@ def _augmented_only(shop: Workshop, kinds: tuple[str, ...], num_copies: int) -> 
             score = shop.student(name, kind, source, overrides, has_teacher=has_teacher)
             rows.append([f"{kind} {way}", f"{100 * score.dev:.2f}", f"{100 * score.test:.2f}"])
     header = [f"{shop.rows.name} ({shop.metric})", "dev", "test"]
-    note = "The constant's value is its accuracy." if shop.metric != "accuracy" else ""
-    return (table(header, rows) + "\n\n" + note).rstrip()
+    notes = f"{num_copies} copies of each row; one seed and nothing tuned; {_budgets(kinds, 1)}"
+    if shop.metric == "positive_f1":
+        notes += (
+            " F1 of the pairs that match. Test: the set's dev rows; dev: the last "
+            f"{NUM_HELD_OUT:,} training rows, which no model learnt from."
+        )
+    return table(header, rows) + "\n\n" + notes
 
 
 if __name__ == "__main__":

@@ -6,15 +6,17 @@ Knows jobs and recipes; not which tables are made of the runs.
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from benchmarks.slim_data import TaskRows, place
-from ernie_ray.config import DistillRecipe, load_recipe, load_recipe_of
+from benchmarks.slim_data import TaskRows, place, read_texts
+from ernie_ray.config import DistillRecipe, Recipe, load_recipe, load_recipe_of
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.augment import AugmentRequest, augment
 from ernie_ray.jobs.distill import distill
@@ -23,6 +25,7 @@ from ernie_ray.jobs.finetune import finetune
 from ernie_ray.jobs.label import label
 from ernie_ray.jobs.label_request import LabelRequest
 from ernie_ray.jobs.labelled_rows import ROWS
+from ernie_ray.jobs.slim_report import constant_accuracy
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import ClassificationSpec
 from ernie_ray.modeldir.folder import read_manifest
@@ -76,9 +79,28 @@ class Workshop:
                 *overrides,
             ),
         )
-        if not (self.folder / "teacher" / runs.RESULT).exists():
+        if not self._is_done("teacher", recipe):
             finetune(recipe, "teacher", storage=self._storage)
         return self._score("teacher")
+
+    def constant_accuracies(self) -> tuple[float, float]:
+        """Accuracy on dev and test rows of the most frequent training label."""
+        train = self._labels(self.rows.train)
+        dev, test = (constant_accuracy(train, self._labels(x)) for x in self._measured)
+        return dev, test
+
+    def constant_positive_f1(self) -> tuple[float, float]:
+        """F1 on dev and test rows of answering 1 always, which no other constant exceeds."""
+        shares = [np.mean([x == "1" for x in self._labels(name)]) for name in self._measured]
+        dev, test = (float(2 * share / (1 + share)) for share in shares)
+        return dev, test
+
+    @property
+    def _measured(self) -> tuple[str, str]:
+        return self.rows.dev, self.rows.test
+
+    def _labels(self, name: str) -> list[str]:
+        return [str(label) for label in read_texts(name, "label")]
 
     def augment(self, name: str, settings: AugmentSettings) -> Path:
         """Copies of the training rows, with the rows themselves."""
@@ -118,9 +140,20 @@ class Workshop:
             *overrides,
         )
         loaded = load_recipe_of(DistillRecipe, recipe, settings, folder_name="distill")
-        if not (self.folder / run / runs.RESULT).exists():
+        if not self._is_done(run, loaded):
             distill(loaded, run, storage=self._storage)
         return self._score(run)
+
+    def _is_done(self, run: str, recipe: Recipe | DistillRecipe) -> bool:
+        """Tell whether this recipe's finished run is there, on however many threads it ran."""
+        folder = self.folder / run
+        if not (folder / runs.RESULT).exists():
+            return False
+        # Through the schema, so that settings which came later have their defaults.
+        kept = type(recipe).model_validate_json((folder / runs.RECIPE).read_text("utf-8"))
+        if _deciding(kept) != _deciding(recipe):
+            sys.exit(f"{folder}: trained by other settings; remove it, or give another --folder")
+        return True
 
     def _score(self, run: str) -> Score:
         saved = self.folder / run / "score.json"
@@ -143,6 +176,10 @@ class Workshop:
         )
         pair = (f"data.text_pair_column={self.rows.text_pair}",) if self.rows.text_pair else ()
         return settings + pair
+
+
+def _deciding(recipe: Recipe | DistillRecipe) -> dict[str, object]:
+    return recipe.model_dump(mode="json", exclude={"scaling"})
 
 
 def with_first_copies(labelled: Path, num_copies: int, target: Path) -> Path:

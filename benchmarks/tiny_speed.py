@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.report import spread, table, write_result
+from benchmarks.report import command_line, spread, table, write_result
 from benchmarks.slim_data import CHNSENTICORP, DATA, read_texts, require_data
 from benchmarks.student_speed import base_encoder
 
@@ -48,8 +48,8 @@ def main() -> None:
     body = _measured(options)
     print(body)  # noqa: T201
     if not options.no_write:
-        title, command = "Tiny: throughput and length", "python -m benchmarks.tiny_speed"
-        write_result("tiny_speed", title, command, body)
+        command = command_line("tiny_speed")
+        write_result("tiny_speed", "Tiny: throughput and length", command, body)
 
 
 def shapes() -> dict[str, TinyStudentSection]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.quality import DATA, recipe_of, record_path, run_set
 from benchmarks.quality_sets import SETS, QualitySet
-from benchmarks.report import spread, table, write_result
+from benchmarks.report import command_line, spread, table, write_result
 from benchmarks.training_steps import LoopJob, ratios, run_alone, seconds_per_step, take_turns
 from ernie_ray.environment import training_worker_environment
 from loadtests.environments import peer_python
@@ -59,7 +59,7 @@ def main() -> None:
     )
     print(body)  # noqa: T201
     write_result(
-        "torch-quality", "Fine-tuning here and in PyTorch", "python -m benchmarks.torch_quality",
+        "torch-quality", "Fine-tuning here and in PyTorch", command_line("torch_quality"),
         body,
     )  # fmt: skip
 

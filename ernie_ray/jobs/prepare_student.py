@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ernie_ray.config import DistillRecipe
+from ernie_ray.config import DistillRecipe, StudentSection
 from ernie_ray.errors import ConfigError
 from ernie_ray.jobs.features import collect_labels
 from ernie_ray.jobs.labelled_rows import read_labelled_manifest
@@ -46,6 +46,7 @@ def student_row_schema(recipe: DistillRecipe) -> RowSchema:
         is_label_optional=bool(data.teacher_logits_column),
         teacher_logits=data.teacher_logits_column or None,
         copy=COPY_COLUMN,
+        header=data.columns,
     )
 
 
@@ -78,17 +79,7 @@ def prepare_student(
 
 def _write_start(recipe: DistillRecipe, folder: Path, storage: Storage) -> None:
     student = recipe.student
-    vocabulary = build_vocabulary(
-        VocabularySettings(
-            kind=student.vocabulary,
-            max_pieces=student.max_pieces,
-            min_count=student.min_count,
-            lowercase=student.lowercase,
-            orders=student.ngram_orders,
-            bucket_bits=student.bucket_bits,
-        ),
-        _texts(recipe, storage),
-    )
+    vocabulary = build_vocabulary(vocabulary_settings(student), _texts(recipe, storage))
     spec = StartSpec(
         task=ClassificationSpec(
             labels=_labels(recipe, storage), multi_label=recipe.task.multi_label
@@ -103,6 +94,18 @@ def _write_start(recipe: DistillRecipe, folder: Path, storage: Storage) -> None:
         token_dropout=student.token_dropout,
     )
     write_student_start(folder, spec, vocabulary)
+
+
+def vocabulary_settings(student: StudentSection) -> VocabularySettings:
+    """Give what a recipe says of a student's vocabulary."""
+    return VocabularySettings(
+        kind=student.vocabulary,
+        max_pieces=student.max_pieces,
+        min_count=student.min_count,
+        lowercase=student.lowercase,
+        orders=student.ngram_orders,
+        bucket_bits=student.bucket_bits,
+    )
 
 
 def student_network(recipe: DistillRecipe, vocabulary: VocabularySpec) -> StudentConfig:
