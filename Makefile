@@ -54,10 +54,16 @@ bench: $(READY)  ## measurements; tables go to docs/results
 	$(BIN)/python -m benchmarks.bulk_throughput
 	$(BIN)/python -m benchmarks.step_overhead
 	$(BIN)/python -m benchmarks.cpu_training
+	$(BIN)/python -m benchmarks.labelling
+	$(BIN)/python -m benchmarks.student_speed
+	$(BIN)/python -m benchmarks.tiny_speed
 
-quality: $(READY)  ## fine-tune on real data sets (ERNIE_RAY_DATA), some beside PyTorch; hours
+quality: $(READY)  ## train on real data sets (ERNIE_RAY_DATA), some beside PyTorch: fine-tuned, distilled; hours
 	$(BIN)/python -m benchmarks.quality
 	$(BIN)/python -m benchmarks.torch_quality
+	$(BIN)/python -m benchmarks.slim_quality
+	$(BIN)/python -m benchmarks.slim_ablation
+	$(BIN)/python -m benchmarks.tiny_quality
 
 compare: $(READY)  ## our service beside Infinity on all-MiniLM-L6-v2: report, data and table
 	$(BIN)/python -m loadtests compare --targets ours,infinity --scenario peers --out loadtests-report

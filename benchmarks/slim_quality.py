@@ -9,9 +9,8 @@ The same command goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +36,7 @@ if TYPE_CHECKING:
 
 KIT_GAINS = {"bow": 1.3, "cnn": 0.8, "lstm": 2.7}
 SEEDS = {"bow": (1, 2, 3), "cnn": (1, 2, 3), "lstm": (1,)}
-# Equally many trials for each way of training; chosen on dev with the first seed. What is chosen
-# with augmented rows holds with unlabelled ones, too.
+# Two trials for each way of training, the better one on dev with the first seed.
 PLAIN_TRIALS = {
     "bow": (("student.hidden_sizes=[]", "student.token_dropout=0.0", "training.dropout=0.3"), ()),
     "cnn": ((), ("student.token_dropout=0.0",)),
@@ -48,6 +46,11 @@ SOFT_TRIALS = (
     ("distillation.temperature=1.0", "distillation.hard_weight=0.0"),
     ("distillation.temperature=2.0", "distillation.hard_weight=0.2"),
 )
+# With unlabelled rows the settings are those chosen without; tried is how many copies are beside.
+# So many that an LSTM sees 80,000 rows at most.
+COPIES = {"bow": 10, "cnn": 10, "lstm": 9}
+NUM_COPIES = max(COPIES.values())
+COPIES_BESIDE = {"bow": (0, 2), "cnn": (0, 2), "lstm": (0, 1)}
 # The plain student sees a tenth of the rows, so it gets more passes over them.
 PLAIN_EPOCHS = "training.num_epochs=12"
 # What 2.5 hours allow: two to four passes over the rows, the learning rate falling to 0 at the end.
@@ -55,12 +58,8 @@ MAX_STEPS = {"bow": 2_500, "cnn": 3_000, "lstm": 2_000}
 SOFT_EVALUATION = ("training.eval_every_steps=500", "training.patience_evaluations=0")
 NUM_HELD_OUT = 2_000
 """Rows of AFQMC's training file that choose checkpoints, since its dev rows are measured."""
-LSTM_COPIES, LSTM_COPIES_BESIDE = 9, 1
-"""So that an LSTM sees 80,000 rows at most."""
 LSTM_LIMITS = ("student.num_units=128", "student.max_tokens=96")
-NUM_COPIES, MAX_UNLABELLED = 10, 60_000
-# Beside unlabelled reviews, more copies would only take their place in the steps.
-NUM_COPIES_BESIDE = 2
+MAX_UNLABELLED = 60_000
 TITLE = "Slim: what distillation gains"
 SHORT_TEACHER_STEPS = 500
 SETS = ("chnsenticorp", "thucnews", "afqmc")
@@ -100,112 +99,135 @@ def main() -> None:
     print(path.read_text(encoding="utf-8"))  # noqa: T201
 
 
-def _chnsenticorp(shop: Workshop, options: argparse.Namespace) -> str:
-    # Imported late: Ray reads its environment, which `connect` sets.
-    from benchmarks.slim_runs import with_first_copies
+@dataclass(frozen=True)
+class Trial:
+    """One way to train a student, but for its seed.
 
+    Attributes:
+        name: Of its runs.
+        rows: To learn from.
+        settings: Of the recipe.
+        has_teacher: The rows have the teacher's logits.
+    """
+
+    name: str
+    rows: str
+    settings: tuple[str, ...]
+    has_teacher: bool
+
+
+def _chnsenticorp(shop: Workshop, options: argparse.Namespace) -> str:
     teacher = shop.train_teacher()
-    augmented = shop.label(
-        shop.augment("augmented", AugmentSettings(num_copies=NUM_COPIES)), "labelled"
-    )
-    unlabelled = shop.folder / f"unlabelled-{options.max_unlabelled}.jsonl"
-    counted = unlabelled.with_suffix(".near.txt")
-    if not (unlabelled.exists() and counted.exists()):
-        num_near = write_unlabelled(CHNSENTICORP, unlabelled, options.max_unlabelled)
+    copies = AugmentSettings(num_copies=NUM_COPIES)
+    augmented = shop.label(shop.augment("augmented", copies), "labelled")
+    texts = shop.folder / f"unlabelled-{options.max_unlabelled}.jsonl"
+    counted = texts.with_suffix(".near.txt")
+    if not (texts.exists() and counted.exists()):
+        num_near = write_unlabelled(CHNSENTICORP, texts, options.max_unlabelled)
         counted.write_text(str(num_near), encoding="utf-8")
-    shop.label(unlabelled, "mixed/unlabelled")
-    with_first_copies(augmented, NUM_COPIES_BESIDE, shop.folder / "mixed" / "copies.parquet")
+    unlabelled = shop.label(texts, f"labelled-{texts.stem}")
     rows = [_constant(shop), ["teacher", f"{100 * teacher.dev:.2f}", f"{100 * teacher.test:.2f}",
                               "", "", ""]]  # fmt: skip
     for kind in options.students:
-        rows += _rows_of_student(shop, kind, _ways(shop, kind, augmented), teacher)
+        rows += _rows_of_student(shop, kind, augmented, unlabelled, teacher)
     notes = (
         "Accuracy in percent, mean over seeds, with the spread (largest minus smallest). "
         "Gain: points over the plain student; gap: its share of the way to the teacher. "
-        f"{NUM_COPIES} copies of each row (lstm {LSTM_COPIES}), {NUM_COPIES_BESIDE} (lstm "
-        f"{LSTM_COPIES_BESIDE}) beside unlabelled reviews, of which there are "
-        f"{options.max_unlabelled:,}; {_budgets(options.students)} "
+        f"Copies of each row: {', '.join(f'{kind} {COPIES[kind]}' for kind in options.students)}; "
+        f"beside {options.max_unlabelled:,} unlabelled reviews the better number on dev of two. "
+        f"{_budgets(options.students)} "
         f"{NEAR_RULE} {counted.read_text(encoding='utf-8')} such reviews were left out."
     )
     header = ["ChnSentiCorp", "dev", "test", "spread", "gain (kit)", "gap closed"]
     return table(header, rows) + "\n\n" + notes
 
 
-def _ways(shop: Workshop, kind: str, augmented: Path) -> dict[str, tuple[str, bool]]:
-    """Rows of each way to train a student, and whether they have the teacher's logits."""
+def _rows_of_student(
+    shop: Workshop, kind: str, augmented: Path, unlabelled: Path, teacher: Score
+) -> list[list[str]]:
     # Imported late: Ray reads its environment, which `connect` sets.
-    from benchmarks.slim_runs import with_first_copies
+    from benchmarks.slim_runs import mixed_rows, with_first_copies
 
-    mixed = shop.folder / "mixed"
-    if kind == "lstm":
-        copies, fewer = shop.folder / "lstm-copies.parquet", shop.folder / "lstm-mixed"
-        fewer.mkdir(exist_ok=True)
-        if not (fewer / "unlabelled.parquet").exists():
-            shutil.copyfile(mixed / "unlabelled" / "rows.parquet", fewer / "unlabelled.parquet")
-        with_first_copies(augmented, LSTM_COPIES_BESIDE, fewer / "copies.parquet")
-        augmented, mixed = with_first_copies(augmented, LSTM_COPIES, copies), fewer
-    return {
-        "plain": (CHNSENTICORP.train, False),
-        "+ augmented": (str(augmented), True),
-        "+ augmented + unlabelled": (str(mixed), True),
-    }
+    copies = augmented
+    if COPIES[kind] < NUM_COPIES:
+        target = shop.folder / f"copies-{COPIES[kind]}.parquet"
+        copies = with_first_copies(augmented, COPIES[kind], target)
+    trials = [
+        Trial(f"plain-trial{i}", CHNSENTICORP.train, settings, has_teacher=False)
+        for i, settings in enumerate(PLAIN_TRIALS[kind])
+    ]
+    _, plain = _best(shop, kind, trials)
+    trials = [
+        Trial(f"augmented-trial{i}", str(copies), settings, has_teacher=True)
+        for i, settings in enumerate(SOFT_TRIALS)
+    ]
+    soft, with_augmented = _best(shop, kind, trials)
+    trials = [
+        replace(
+            soft,
+            name=f"unlabelled-{n}-copies",
+            rows=str(mixed_rows(augmented, n, unlabelled, shop.folder / f"mixed-{n}")),
+        )
+        for n in COPIES_BESIDE[kind]
+    ]
+    beside, with_unlabelled = _best(shop, kind, trials)
+    num_beside = COPIES_BESIDE[kind][trials.index(beside)]
+    return [
+        _row(f"{kind} plain", plain),
+        _row(f"{kind} + augmented", with_augmented, plain, KIT_GAINS[kind], teacher),
+        _row(f"{kind} + unlabelled, {num_beside} copies", with_unlabelled, plain, KIT_GAINS[kind],
+             teacher),
+    ]  # fmt: skip
+
+
+def _best(shop: Workshop, kind: str, trials: Sequence[Trial]) -> tuple[Trial, list[Score]]:
+    """The trial that is best on dev with the first seed, and its scores with every seed."""
+    dev = [_student(shop, kind, trial, SEEDS[kind][0]).dev for trial in trials]
+    best = trials[int(np.argmax(dev))]
+    return best, [_student(shop, kind, best, seed) for seed in SEEDS[kind]]
+
+
+def _student(shop: Workshop, kind: str, trial: Trial, seed: int) -> Score:
+    overrides = (
+        *(SOFT_EVALUATION if trial.has_teacher else (PLAIN_EPOCHS,)),
+        *(LSTM_LIMITS if kind == "lstm" else ()),
+        *trial.settings,
+        f"training.max_steps={MAX_STEPS[kind]}",
+        f"training.seed={seed}",
+    )
+    name = f"{kind}-{trial.name}-seed{seed}"
+    return shop.student(name, kind, trial.rows, overrides, has_teacher=trial.has_teacher)
+
+
+def _row(
+    name: str,
+    scores: Sequence[Score],
+    plain: Sequence[Score] = (),
+    kit_gain: float = 0.0,
+    teacher: Score | None = None,
+) -> list[str]:
+    tests = [100 * score.test for score in scores]
+    dev, test = (float(np.mean(x)) for x in ([100 * score.dev for score in scores], tests))
+    spread = f"{max(tests) - min(tests):.2f}" if len(tests) > 1 else ""
+    gain = share = ""
+    if teacher is not None:
+        plain_test = 100 * float(np.mean([score.test for score in plain]))
+        gain = f"{test - plain_test:+.2f} ({kit_gain:+.1f})"
+        share = f"{100 * (test - plain_test) / max(100 * teacher.test - plain_test, 1e-9):.0f} %"
+    return [name, f"{dev:.2f}", f"{test:.2f}", spread, gain, share]
 
 
 def _budgets(kinds: Sequence[str], num_seeds: int = 0) -> str:
     parts = (
         f"{kind} {num_seeds or len(SEEDS[kind])} seeds, {MAX_STEPS[kind]:,} steps" for kind in kinds
     )
-    return f"at most: {'; '.join(parts)}."
+    return f"At most: {'; '.join(parts)}."
 
 
 def _constant(shop: Workshop) -> list[str]:
     is_f1 = shop.metric == "positive_f1"
     values = shop.constant_positive_f1() if is_f1 else shop.constant_accuracies()
     return ["constant", *(f"{100 * value:.2f}" for value in values), "", "", ""]
-
-
-def _rows_of_student(
-    shop: Workshop, kind: str, ways: dict[str, tuple[str, bool]], teacher: Score
-) -> list[list[str]]:
-    rows = []
-    plain_test = 0.0
-    chosen: dict[bool, int] = {}
-    for way, (source, has_teacher) in ways.items():
-        student = partial(_student, shop, kind, way, source, has_teacher)
-        if has_teacher not in chosen:
-            dev = [student(trial, SEEDS[kind][0]).dev for trial in range(len(SOFT_TRIALS))]
-            chosen[has_teacher] = int(np.argmax(dev))
-        scores = [student(chosen[has_teacher], seed) for seed in SEEDS[kind]]
-        mean_dev, test = (100 * np.mean([getattr(s, x) for s in scores]) for x in ("dev", "test"))
-        tests = [100 * score.test for score in scores]
-        gain = share = ""
-        if not has_teacher:
-            plain_test = float(test)
-        else:
-            points = float(test) - plain_test
-            gain = f"{points:+.2f} ({KIT_GAINS[kind]:+.1f})"
-            share = f"{100 * points / max(100 * teacher.test - plain_test, 1e-9):.0f} %"
-        spread = f"{max(tests) - min(tests):.2f}" if len(tests) > 1 else ""
-        rows.append([f"{kind} {way}", f"{mean_dev:.2f}", f"{test:.2f}", spread, gain, share])
-    return rows
-
-
-def _student(
-    shop: Workshop, kind: str, way: str, source: str, has_teacher: bool, trial: int, seed: int
-) -> Score:
-    fixed: tuple[str, ...] = SOFT_EVALUATION if has_teacher else (PLAIN_EPOCHS,)
-    if kind == "lstm":
-        fixed += LSTM_LIMITS
-    settings = (SOFT_TRIALS if has_teacher else PLAIN_TRIALS[kind])[trial]
-    overrides = (
-        *fixed,
-        *settings,
-        f"training.max_steps={MAX_STEPS[kind]}",
-        f"training.seed={seed}",
-    )
-    slug = way.replace(" ", "").replace("+", "-").removeprefix("-")
-    name = f"{kind}-{slug}-trial{trial}-seed{seed}"
-    return shop.student(name, kind, source, overrides, has_teacher=has_teacher)
 
 
 def _augmented_only(shop: Workshop, kinds: tuple[str, ...], num_copies: int) -> str:
@@ -233,7 +255,7 @@ def _augmented_only(shop: Workshop, kinds: tuple[str, ...], num_copies: int) -> 
             score = shop.student(name, kind, source, overrides, has_teacher=has_teacher)
             rows.append([f"{kind} {way}", f"{100 * score.dev:.2f}", f"{100 * score.test:.2f}"])
     header = [f"{shop.rows.name} ({shop.metric})", "dev", "test"]
-    notes = f"{num_copies} copies of each row; one seed and nothing tuned; {_budgets(kinds, 1)}"
+    notes = f"{num_copies} copies of each row; one seed and nothing tuned. {_budgets(kinds, 1)}"
     if shop.metric == "positive_f1":
         notes += (
             " F1 of the pairs that match. Test: the set's dev rows; dev: the last "

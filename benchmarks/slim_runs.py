@@ -6,6 +6,7 @@ Knows jobs and recipes; not which tables are made of the runs.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,6 +190,16 @@ def with_first_copies(labelled: Path, num_copies: int, target: Path) -> Path:
     """
     table = pyarrow.parquet.read_table(labelled / ROWS)
     return _written(table.filter(pc.less_equal(table["copy"], num_copies)), target)
+
+
+def mixed_rows(labelled: Path, num_copies: int, unlabelled: Path, target: Path) -> Path:
+    """Put rows with their first copies and the labelled rows of another folder into one folder."""
+    target.mkdir(exist_ok=True)
+    with_first_copies(labelled, num_copies, target / "copies.parquet")
+    if not (target / "unlabelled.parquet").exists():
+        shutil.copyfile(unlabelled / ROWS, target / "unlabelled.partial")
+        (target / "unlabelled.partial").rename(target / "unlabelled.parquet")
+    return target
 
 
 def with_hard_labels(labelled: Path, target: Path) -> Path:
