@@ -7,8 +7,7 @@ interrupted one stopped, and does nothing twice.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,7 +32,7 @@ from ernie_ray.jobs.cpu_share import cpus_of_nodes, cpus_per_worker
 from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint
 from ernie_ray.jobs.prepare import prepare
-from ernie_ray.jobs.progress import OnLine, start_buffer, watch
+from ernie_ray.jobs.progress import MetricsFile, OnLine, start_buffer, watch
 from ernie_ray.jobs.report import write_report
 from ernie_ray.jobs.stopwatch import timed
 from ernie_ray.jobs.storage import Location, Storage
@@ -218,8 +217,8 @@ def _train(
         run_config=_run_config(recipe, run, prepared, storage, callbacks),
     )
     with (
-        _metrics_file(run, storage) as metrics_path,
-        watch(buffer, metrics_path, show_progress=show_progress, on_line=on_line),
+        MetricsFile(f"{run}/{runs.METRICS}", storage) as file,
+        watch(buffer, file, show_progress=show_progress, on_line=on_line),
     ):
         try:
             trainer.fit()
@@ -278,25 +277,6 @@ def _export(recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage) -
             storage=storage,
         )
     return best.metrics
-
-
-@contextmanager
-def _metrics_file(run: str, storage: Storage) -> Iterator[Path]:
-    """A local file to write metrics to, which ends up in the run folder."""
-    name = f"{run}/{runs.METRICS}"
-    location = storage.resolve(name)
-    if isinstance(location, Path):
-        yield location
-        return
-    with TemporaryDirectory(prefix="ernie-ray-metrics-") as folder:
-        path = Path(folder) / runs.METRICS
-        if storage.exists(name):
-            path.write_bytes(storage.fetch(name).read_bytes())
-        try:
-            yield path
-        finally:
-            if path.is_file():
-                storage.publish(path, name)
 
 
 def _explained(error: TrainingFailedError) -> ErnieRayError:
