@@ -28,6 +28,7 @@ from ernie_ray.config import (
 from ernie_ray.environment import training_worker_environment
 from ernie_ray.errors import CheckpointError, ErnieRayError
 from ernie_ray.jobs import runs
+from ernie_ray.jobs.checkpoint_snapshot import SCORE
 from ernie_ray.jobs.cpu_share import cpus_of_nodes, cpus_per_worker
 from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint
@@ -41,6 +42,7 @@ from ernie_ray.jobs.worker_inputs import Prepared, row_schema
 from ernie_ray.modeldir import Lineage
 from ernie_ray.models.start import read_spec
 from ernie_ray.tasks import family_of
+from ernie_ray.tasks.metric_choice import MetricChoice, choose_metric
 
 
 @dataclass
@@ -195,6 +197,8 @@ def _train(
 ) -> None:
     if storage.exists(f"{run}/{runs.MODEL}"):
         return
+    metric = metric_of(recipe, prepared, storage)
+    scored = metric if prepared.dev and metric.name else None
     buffer_name = f"ernie-ray-metrics-{uuid.uuid4().hex[:12]}"
     buffer = start_buffer(buffer_name)
     args = TrainWorkerArgs(
@@ -214,7 +218,7 @@ def _train(
             environment=partial(training_worker_environment, num_cpus),
         ),
         scaling_config=_scaling(recipe.scaling, num_cpus),
-        run_config=_run_config(recipe, run, prepared, storage, callbacks),
+        run_config=_run_config(recipe, run, scored, storage, callbacks),
     )
     with (
         MetricsFile(f"{run}/{runs.METRICS}", storage) as file,
@@ -238,30 +242,47 @@ def _scaling(scaling: ScalingSection, num_cpus: int) -> ScalingConfig:
 
 
 def _run_config(
-    recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage, callbacks: Sequence[Any]
+    recipe: AnyRecipe,
+    run: str,
+    metric: MetricChoice | None,
+    storage: Storage,
+    callbacks: Sequence[Any],
 ) -> RunConfig:
-    metric = primary_metric(prepared, storage) if prepared.dev else None
     return RunConfig(
         name=runs.TRAIN,
         storage_path=str(storage.resolve(run)),
         failure_config=FailureConfig(max_failures=recipe.scaling.max_failures),
         checkpoint_config=CheckpointConfig(
-            num_to_keep=recipe.training.num_checkpoints, checkpoint_score_attribute=metric
+            num_to_keep=recipe.training.num_checkpoints,
+            checkpoint_score_attribute=SCORE if metric else None,
         ),
         callbacks=list(callbacks),
     )
 
 
-def primary_metric(prepared: Prepared, storage: Storage) -> str:
-    """Name the dev metric by which a run's task chooses checkpoints."""
-    return family_of(read_spec(storage.fetch(prepared.start)).task).primary_metric
+def metric_of(
+    recipe: AnyRecipe, prepared: Prepared, storage: Storage, *, setting: str = "training.metric"
+) -> MetricChoice:
+    """Give the dev metric by which a run chooses checkpoints.
+
+    Args:
+        recipe: Names it, or leaves it to the task.
+        prepared: What the workers read.
+        storage: Resolves the run folder.
+        setting: Where a user named the metric.
+
+    Raises:
+        ConfigError: The recipe names one that the task does not have.
+    """
+    family = family_of(read_spec(storage.fetch(prepared.start)).task)
+    return choose_metric(family, recipe.training.metric, setting)
 
 
 def _export(recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage) -> dict[str, float]:
     """Export the best checkpoint and give its dev metrics."""
     # Of a remote run only the checkpoints are needed here; their parent is shaped like the run.
     local_run = storage.fetch(f"{run}/{runs.TRAIN}").parent
-    best = runs.best_checkpoint(local_run, primary_metric(prepared, storage))
+    best = runs.best_checkpoint(local_run, metric_of(recipe, prepared, storage))
     if not storage.exists(f"{run}/{runs.MODEL}"):
         name = recipe.model_name or str(storage.resolve(run)).rstrip("/").rpartition("/")[2]
         lineage = Lineage(

@@ -23,9 +23,9 @@ from ray.tune.schedulers import ASHAScheduler
 from tqdm import tqdm
 
 from ernie_ray.config import SearchRecipe, TuneSection, as_toml
-from ernie_ray.errors import ErnieRayError
+from ernie_ray.errors import ConfigError, ErnieRayError
 from ernie_ray.jobs import runs
-from ernie_ray.jobs.finetune import primary_metric
+from ernie_ray.jobs.finetune import metric_of
 from ernie_ray.jobs.prepare import prepare
 from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.jobs.train_controllers import TrainControllers
@@ -75,7 +75,8 @@ def tune(
         show_progress: Draw progress bars on stderr.
 
     Raises:
-        ConfigError: The folder holds another search, or the metric is not one of the task's.
+        ConfigError: The folder holds another search; or the metric is not one of the task's, or
+            better the other way.
         DataError: A file or row cannot be used.
         ErnieRayError: No trial could be measured.
         KeyboardInterrupt: Ctrl-C; what is done is kept.
@@ -88,7 +89,7 @@ def tune(
         trial.number: _prepare(recipe, trial, output, storage, show_progress=show_progress)
         for trial in left or board.trials[:1]
     }
-    metric = recipe.tune.metric or primary_metric(next(iter(prepared.values())), storage)
+    metric = _metric(recipe, next(iter(prepared.values())), storage)
     if left:
         controllers = TrainControllers()
         args = [
@@ -120,6 +121,18 @@ def _prepare(
     deciding = settings.model_dump_json(include={"data", "task", "model"})
     start = f"{output}/starts/{hashlib.sha256(deciding.encode()).hexdigest()[:12]}"
     return prepare(settings, start, storage, show_progress=show_progress, features_of=output)
+
+
+def _metric(recipe: SearchRecipe, prepared: Prepared, storage: Storage) -> str:
+    """Name the metric that trials are compared by, once it is known to be one."""
+    setting = "tune.metric" if recipe.tune.metric else "training.metric"
+    choice = metric_of(recipe.recipe_with({}), prepared, storage, setting=setting)
+    if choice.mode != recipe.tune.mode:
+        raise ConfigError(
+            f"tune.mode={recipe.tune.mode}, but {'less' if choice.mode == 'min' else 'more'} of "
+            f"{choice.name} is better; set tune.mode={choice.mode}"
+        )
+    return choice.name
 
 
 def _run(

@@ -22,6 +22,7 @@ from ernie_ray.config import TrainingSection
 from ernie_ray.models.build import Network
 from ernie_ray.models.encoder import load_weights, read_weights
 from ernie_ray.tasks import TaskFamily
+from ernie_ray.tasks.metric_choice import choose_metric
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.text.features import pad_batch
 from ernie_ray.training.batch_plan import BatchPlan, EpochSubset
@@ -101,9 +102,10 @@ class TrainingLoop:
             objective: What is minimised; None: the family's loss on the labels.
 
         Raises:
-            ConfigError: The network or the device lacks what the settings ask for.
+            ConfigError: The network, the device or the task lacks what the settings ask for.
         """
         set_up_network(network, settings)
+        self._metric = choose_metric(family, settings.metric, "training.metric")
         self._network = network
         self._data = data
         self._settings = settings
@@ -263,7 +265,7 @@ class TrainingLoop:
         """Evaluate, write a checkpoint on rank 0 and report both."""
         self._metrics = self._evaluate()
         # Every worker has the same metrics, so all stop at the same step.
-        self._patience = self._patience.after(self._metrics.get(self._family.primary_metric))
+        self._patience = self._patience.after(self._metric.score(self._metrics))
         metrics = {"step": self._position.step, **self._metrics}
         if self._group.rank == 0:
             with tempfile.TemporaryDirectory(prefix="ernie-ray-checkpoint-") as name:
