@@ -28,7 +28,7 @@ from ernie_ray.config import (
 from ernie_ray.environment import training_worker_environment
 from ernie_ray.errors import CheckpointError, ErnieRayError
 from ernie_ray.jobs import runs
-from ernie_ray.jobs.checkpoint_snapshot import SCORE
+from ernie_ray.jobs.checkpoint_snapshot import SCORE, mend_snapshot
 from ernie_ray.jobs.cpu_share import cpus_of_nodes, cpus_per_worker
 from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint
@@ -199,6 +199,7 @@ def _train(
         return
     metric = metric_of(recipe, prepared, storage)
     scored = metric if prepared.dev and metric.name else None
+    mend_snapshot(run, scored, storage)
     buffer_name = f"ernie-ray-metrics-{uuid.uuid4().hex[:12]}"
     buffer = start_buffer(buffer_name)
     args = TrainWorkerArgs(
