@@ -29,6 +29,7 @@ from ernie_ray.environment import training_worker_environment
 from ernie_ray.errors import CheckpointError, ErnieRayError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.checkpoint_snapshot import SCORE, mend_snapshot
+from ernie_ray.jobs.claimed_rows import claim_rows, digest_rows
 from ernie_ray.jobs.cpu_share import cpus_of_nodes, cpus_per_worker
 from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint
@@ -118,6 +119,7 @@ def run_recipe(
     result = FinetuneResult(storage.resolve(run), storage.resolve(f"{run}/{runs.MODEL}"))
     runs.claim_run(recipe.model_dump(mode="json"), run, storage)
     with timed(result.seconds, "prepare"):
+        claim_rows(digest_rows(recipe, storage), run, storage)
         prepared = prepare_run(recipe, run, storage, show_progress=show_progress)
     with timed(result.seconds, "train"):
         _train(recipe, distillation, run, prepared, storage, show_progress=show_progress)

@@ -1,6 +1,7 @@
 """The run folder: what one fine-tuning run leaves, and where.
 
 recipe.json        the resolved recipe
+rows.json          digests of the training and dev rows it was begun with
 start/             pretrained encoder, tokenizer and task, as the workers read them; after a warm
                    start also warm_start.json: which parameters were taken, left and missing
 features/          tokenized rows
@@ -28,6 +29,7 @@ from ernie_ray.tasks.metric_choice import MetricChoice
 from ernie_ray.training.checkpoint import STATE, read_state
 
 RECIPE = "recipe.json"
+ROWS = "rows.json"
 START = "start"
 FEATURES = "features"
 WARM_START = "warm_start.json"

@@ -25,16 +25,18 @@ from tqdm import tqdm
 from ernie_ray.config import SearchRecipe, TuneSection, as_toml
 from ernie_ray.errors import ConfigError, ErnieRayError
 from ernie_ray.jobs import runs
+from ernie_ray.jobs.claimed_rows import claim_rows, digest_rows
 from ernie_ray.jobs.finetune import metric_of
 from ernie_ray.jobs.prepare import prepare
 from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.jobs.train_controllers import TrainControllers
 from ernie_ray.jobs.trial_run import TrialArgs, run_trial
-from ernie_ray.jobs.trials import Evaluation, Trial, TrialBoard
+from ernie_ray.jobs.trials import TRIALS, Evaluation, Trial, TrialBoard
 from ernie_ray.jobs.worker_inputs import Prepared
 
 BEST = "best.toml"
 TABLE = "trials.txt"
+_STARTS = "starts"
 # ASHA wants to know when a trial ends; its rungs are powers of the factor, so this is never.
 _MAX_RUNGS = 20
 # A trial's own process only waits for its training workers, and must not take a CPU from them; Ray
@@ -75,14 +77,16 @@ def tune(
         show_progress: Draw progress bars on stderr.
 
     Raises:
-        ConfigError: The folder holds another search; or the metric is not one of the task's, or
-            better the other way.
+        ConfigError: The folder holds another search, or one on other rows; or the metric is not
+            one of the task's, or better the other way.
         DataError: A file or row cannot be used.
         ErnieRayError: No trial could be measured.
         KeyboardInterrupt: Ctrl-C; what is done is kept.
     """
     free = {"tune": {"num_trials", "max_concurrent"}}  # may change when a search goes on
     runs.claim_run(recipe.model_dump(mode="json", exclude=free), output, storage)
+    rows = digest_rows(recipe, storage)
+    claim_rows(rows, output, storage, start=_STARTS, trained=(TRIALS,))
     board = TrialBoard(recipe.trials(), output, storage)
     left = board.left()
     prepared = {
@@ -91,6 +95,8 @@ def tune(
     }
     metric = _metric(recipe, next(iter(prepared.values())), storage)
     if left:
+        for trial in left:
+            claim_rows(rows, _run_of(trial, output), storage)
         controllers = TrainControllers()
         args = [
             TrialArgs(
@@ -119,7 +125,7 @@ def _prepare(
     """Make what a trial's workers read, or find it made for another trial."""
     settings = recipe.recipe_with(trial.values)
     deciding = settings.model_dump_json(include={"data", "task", "model"})
-    start = f"{output}/starts/{hashlib.sha256(deciding.encode()).hexdigest()[:12]}"
+    start = f"{output}/{_STARTS}/{hashlib.sha256(deciding.encode()).hexdigest()[:12]}"
     return prepare(settings, start, storage, show_progress=show_progress, features_of=output)
 
 

@@ -159,6 +159,15 @@ def test_another_recipe_in_the_same_run_folder_is_refused_by_the_keys_that_diffe
         train(whole.run.name, *OFTEN, "training.max_steps=3", "training.seed=1")
 
 
+def test_other_rows_behind_the_same_name_are_refused_after_training(train, whole, folder):
+    shutil.copytree(whole.run, folder / "other-rows")
+    noted = folder / "other-rows" / runs.ROWS
+    rows = json.loads(noted.read_text())
+    noted.write_text(json.dumps(rows | {"train": ["jsonl of other rows"]}))
+    with pytest.raises(ConfigError, match=r"the files of data\.train have changed"):
+        train("other-rows", *OFTEN)
+
+
 def test_half_a_list_of_checkpoints_costs_no_more_than_the_steps_since_the_last_one(
     train, whole, folder
 ):
