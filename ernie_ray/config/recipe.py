@@ -79,7 +79,7 @@ class ModelSection(Section):
     warm_start: str = Field(
         "",
         description="Model directory, checkpoint, run folder or pretrained source whose weights "
-        "replace those of `pretrained` where names and shapes fit; head included.",
+        "replace those of `pretrained` where names, shapes, pieces and labels fit; head included.",
     )
     warm_start_pattern: str = Field(
         ".*", description="Regular expression of the parameter names to take: 'encoder[.].*', ..."
