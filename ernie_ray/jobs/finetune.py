@@ -26,7 +26,6 @@ from ernie_ray.config import (
     ScalingSection,
 )
 from ernie_ray.environment import training_worker_environment
-from ernie_ray.errors import CheckpointError, ErnieRayError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.checkpoint_snapshot import SCORE, mend_snapshot
 from ernie_ray.jobs.claimed_rows import claim_rows, digest_rows
@@ -39,6 +38,7 @@ from ernie_ray.jobs.report import write_report
 from ernie_ray.jobs.stopwatch import timed
 from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.jobs.train_worker import TrainWorkerArgs, train_worker
+from ernie_ray.jobs.training_failure import explained
 from ernie_ray.jobs.worker_inputs import Prepared, row_schema
 from ernie_ray.modeldir import Lineage
 from ernie_ray.models.start import read_spec
@@ -230,7 +230,7 @@ def _train(
         try:
             trainer.fit()
         except TrainingFailedError as error:
-            raise _explained(error) from error
+            raise explained(error) from error
 
 
 def _scaling(scaling: ScalingSection, num_cpus: int) -> ScalingConfig:
@@ -301,24 +301,6 @@ def _export(recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage) -
             storage=storage,
         )
     return best.metrics
-
-
-def _explained(error: TrainingFailedError) -> ErnieRayError:
-    """The workers' own error where they raised one of ours; else the first line of theirs."""
-    failures = getattr(error, "worker_failures", {}) or {}
-    for rank, failure in sorted(failures.items()):
-        cause = getattr(failure, "cause", failure)
-        if isinstance(cause, ErnieRayError):
-            return cause
-        text = str(failure).strip().splitlines()
-        return ErnieRayError(
-            f"training failed on worker {rank}: {text[-1] if text else failure!r}; running the "
-            "same command again goes on from the last checkpoint"
-        )
-    return CheckpointError(
-        f"training failed: {str(error).strip().splitlines()[0]}; running the same command again "
-        "goes on from the last checkpoint"
-    )
 
 
 def _as_json(result: FinetuneResult) -> dict[str, Any]:
