@@ -53,7 +53,8 @@ class TuneResult:
         recipe: The best recipe's file.
         best: The best trial.
         run: The best trial's run folder.
-        failed: Trials that could not be brought to an end.
+        failed: Trials that would fail again.
+        broken_off: Trials that the same call again goes on with.
         table: All trials, the best first.
     """
 
@@ -62,6 +63,7 @@ class TuneResult:
     best: Trial
     run: Location
     failed: list[Trial]
+    broken_off: list[Trial]
     table: str
 
 
@@ -170,7 +172,8 @@ def _run(
     finally:
         watcher.close()
         storage.remove(folder)
-    if watcher.board.left():  # Ray Tune takes Ctrl-C for a wish to end well
+    # Ray Tune takes Ctrl-C for a wish to end well.
+    if any(not trial.problem for trial in watcher.board.left()):
         raise KeyboardInterrupt
 
 
@@ -224,13 +227,14 @@ class _Watcher(ray_tune.Callback):
 
     def on_trial_start(self, *, trial: Any, **_info: Any) -> None:
         """Mark a trial as running."""
-        self._put(self._known(trial).model_copy(update={"state": "running"}))
+        self._put(self._known(trial).model_copy(update={"state": "running", "problem": ""}))
 
     def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_info: Any) -> None:
         """Take a measurement, or that the trial is over."""
         known = self._known(trial)
-        if result["problem"]:
-            known = known.model_copy(update={"state": "failed", "problem": result["problem"]})
+        if problem := result["problem"]:
+            state = "failed" if result["recurs"] else "running"
+            known = known.model_copy(update={"state": state, "problem": problem})
         elif result["is_finished"]:
             known = known.model_copy(update={"state": "finished"})
         else:
@@ -245,16 +249,16 @@ class _Watcher(ray_tune.Callback):
         known = self._known(trial)
         if known.state != "finished":
             self._controllers.abort(self._args(trial).run)
-        if not known.is_over:
+        if not known.is_over and not known.problem:
             known = known.model_copy(update={"state": "stopped"})
         self._bar.update()
         self._put(known)
 
     def on_trial_error(self, *, trial: Any, **_info: Any) -> None:
-        """A trial's process failed more often than allowed."""
+        """A trial's process failed more often than allowed; the next call goes on with it."""
         problem = str(trial.get_error()).strip().splitlines()[-1]
         self._bar.update()
-        self._put(self._known(trial).model_copy(update={"state": "failed", "problem": problem}))
+        self._put(self._known(trial).model_copy(update={"problem": problem}))
 
     def _args(self, trial: Any) -> TrialArgs:
         return TrialArgs.model_validate_json(trial.config["args"])
@@ -290,5 +294,6 @@ def _finish(
         best=best,
         run=storage.resolve(_run_of(best, output)),
         failed=[trial for trial in board.trials if trial.state == "failed"],
+        broken_off=[trial for trial in board.left() if trial.problem],
         table=table,
     )
