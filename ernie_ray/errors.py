@@ -4,6 +4,7 @@
       + ConfigError (ValueError)     a recipe or an option is wrong; names the key and the remedy
       + DataError (ValueError)       rows or columns are not what the schema says
       + SourceError                  pretrained weights or a tokenizer cannot be found or read
+      + DivergenceError              the loss of a training is no number any more
       + CheckpointError              a checkpoint is missing, partial or of another shape
       + ModelDirError                a model directory fails its manifest or its parity check
       + RequestError (ValueError)    one request cannot be served
@@ -25,13 +26,20 @@ Messages say what to change. Status codes of HTTP are not known here.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class ErnieRayError(Exception):
     """Base of all errors that the library raises on purpose."""
 
+    recurs: ClassVar[bool] = False
+    """The same recipe gives it every time. Of others a disk or a network may be the cause."""
+
 
 class ConfigError(ErnieRayError, ValueError):
     """A recipe or an option is wrong."""
+
+    recurs = True
 
 
 class DataError(ErnieRayError, ValueError):
@@ -40,6 +48,12 @@ class DataError(ErnieRayError, ValueError):
 
 class SourceError(ErnieRayError):
     """Pretrained weights or a tokenizer cannot be found or read."""
+
+
+class DivergenceError(ErnieRayError):
+    """The loss of a training is no number any more; only other settings can help."""
+
+    recurs = True
 
 
 class CheckpointError(ErnieRayError):

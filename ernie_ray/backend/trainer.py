@@ -11,6 +11,7 @@ from ray.train import Result, RunConfig, ScalingConfig
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
+from ernie_ray.backend.failure_policy import FailurePolicy
 from ernie_ray.backend.rendezvous import PaddleConfig
 
 
@@ -38,7 +39,8 @@ class PaddleTrainer(DataParallelTrainer):
             train_loop_config: Must pickle; give paths, not models.
             paddle_config: How workers talk; by default NCCL on GPUs and gloo on CPUs.
             scaling_config: How many workers, with which resources.
-            run_config: Name, storage, failures and checkpoints.
+            run_config: Name, storage, failures and checkpoints. After an error of ours that
+                recurs, a wrong setting say, the run ends, whatever number of failures is allowed.
         """
         super().__init__(
             train_loop_per_worker,
@@ -53,6 +55,10 @@ class PaddleTrainer(DataParallelTrainer):
         # start at each start of the workers.
         callbacks = super()._create_default_callbacks()
         return [one for one in callbacks if not isinstance(one, DatasetsCallback)]
+
+    def _initialize_and_run_controller(self, **arguments: Any) -> Result:
+        arguments["failure_policy"] = FailurePolicy(self.run_config.failure_config)
+        return super()._initialize_and_run_controller(**arguments)
 
     def fit(self) -> Result:
         """Run it; see ``DataParallelTrainer.fit``.

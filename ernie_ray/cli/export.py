@@ -97,6 +97,7 @@ def _export_run(run: str, model_dir: str, name: str, checkpoint: str | None, pla
     from ernie_ray.modeldir import Lineage
     from ernie_ray.models.start import read_spec
     from ernie_ray.tasks import family_of
+    from ernie_ray.tasks.metric_choice import choose_metric
 
     folder = place.fetch(run)
     start = folder / runs.START
@@ -105,11 +106,13 @@ def _export_run(run: str, model_dir: str, name: str, checkpoint: str | None, pla
             f"{folder}: not a run folder (no {runs.START}/); for pretrained weights add "
             "--pretrained"
         )
+    recipe = json.loads((folder / runs.RECIPE).read_text(encoding="utf-8"))
     if checkpoint:
         chosen = folder / checkpoint
     else:
-        chosen = runs.best_checkpoint(folder, family_of(read_spec(start).task).primary_metric).path
-    recipe = json.loads((folder / runs.RECIPE).read_text(encoding="utf-8"))
+        wanted = recipe["training"].get("metric", "")
+        metric = choose_metric(family_of(read_spec(start).task), wanted, "training.metric")
+        chosen = runs.best_checkpoint(folder, metric).path
     lineage = Lineage(run=str(place.resolve(run)), recipe=recipe)
     label = ExportLabel(name, lineage)
     return str(export_checkpoint(Path(chosen), start, model_dir, label, storage=place))

@@ -32,5 +32,12 @@ def command(run: RecipeRun[SearchRecipe]) -> None:
     click.echo(result.table)
     for trial in result.failed:
         click.secho(f"trial {trial.name} failed: {trial.problem}", fg="yellow", err=True)
+    for trial in result.broken_off:
+        click.secho(
+            f"trial {trial.name} was broken off: {trial.problem}; the same command again goes on "
+            "with it",
+            fg="yellow",
+            err=True,
+        )
     click.echo(f"best recipe: {result.recipe}")
     click.echo(f"export it:   ernie-ray finetune {result.recipe} --output {result.run}")

@@ -79,7 +79,7 @@ class ModelSection(Section):
     warm_start: str = Field(
         "",
         description="Model directory, checkpoint, run folder or pretrained source whose weights "
-        "replace those of `pretrained` where names and shapes fit; head included.",
+        "replace those of `pretrained` where names, shapes, pieces and labels fit; head included.",
     )
     warm_start_pattern: str = Field(
         ".*", description="Regular expression of the parameter names to take: 'encoder[.].*', ..."
@@ -142,6 +142,11 @@ class TrainingSection(Section):
     seed: int = Field(42, ge=0, description="Of head, batches and dropout.")
     eval_every_steps: int = Field(
         0, ge=0, description="Steps between evaluations with a checkpoint; 0: once an epoch."
+    )
+    metric: str = Field(
+        "",
+        description="Dev metric that chooses checkpoints and ends training early; empty: the "
+        "family's main one.",
     )
     log_every_steps: int = Field(10, gt=0, description="Steps between lines of metrics.jsonl.")
     patience_evaluations: int = Field(
@@ -225,7 +230,14 @@ class Recipe(Section):
                 "in data.text_pair_column"
             )
         check_workers(self.training, self.scaling)
+        check_metric(self.training, self.data)
         return self
+
+
+def check_metric(training: TrainingSection, data: DataSection) -> None:
+    """Raise ValueError if a metric is to decide that nothing is measured for."""
+    if training.metric and not data.dev:
+        raise ValueError(f"training.metric={training.metric} needs dev rows; name them in data.dev")
 
 
 def check_workers(training: TrainingSection, scaling: ScalingSection) -> None:

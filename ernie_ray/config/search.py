@@ -65,7 +65,11 @@ class TuneSection(Section):
     max_concurrent: int = Field(
         1, gt=0, description="Trials at a time; each takes scaling.num_workers workers."
     )
-    metric: str = Field("", description="Dev metric that decides; empty: the family's main one.")
+    metric: str = Field(
+        "",
+        description="Dev metric that decides over trials and, as their training.metric, over their "
+        "checkpoints; empty: training.metric, or the family's main one.",
+    )
     mode: Literal["max", "min"] = Field("max", description="Whether more or less of it is better.")
     grace_steps: int = Field(100, gt=0, description="Optimizer steps that every trial may take.")
     reduction_factor: float = Field(
@@ -116,10 +120,20 @@ class SearchRecipe(Recipe):
                     f"search.{name}: only settings of {' and '.join(_SEARCHED_SECTIONS)} can be "
                     "searched; trials must share data, task and machines to be compared"
                 )
+            if name == "training.metric":
+                raise ValueError(
+                    f"search.{name}: trials are compared by one metric; name it in tune.metric"
+                )
             if not (examples := _examples(choices)):
                 raise ValueError(f"search.{name}: give at least one value")
             for value in examples:
                 self._check({name: value})
+        wanted, own = self.tune.metric, self.training.metric
+        if wanted and own and wanted != own:
+            raise ValueError(
+                f"tune.metric={wanted} and training.metric={own}: the best trial is found by its "
+                "best checkpoint, so one metric must decide over both; name one"
+            )
         for values in self.trials():
             self._check(values)
         return self
@@ -134,6 +148,7 @@ class SearchRecipe(Recipe):
             ValidationError: They do not go together.
         """
         settings = self.model_dump(exclude={"search", "tune"})
+        settings["training"]["metric"] = self.tune.metric or self.training.metric
         for name, value in values.items():
             section, _, key = name.partition(".")
             settings[section][key] = value

@@ -12,6 +12,7 @@ from ernie_ray.config.recipe import (
     Section,
     TaskSection,
     TrainingSection,
+    check_metric,
     check_workers,
 )
 
@@ -115,5 +116,6 @@ class DistillRecipe(Section):
     @model_validator(mode="after")
     def _is_possible(self) -> DistillRecipe:
         check_workers(self.training, self.scaling)
+        check_metric(self.training, self.data)
         self.distillation.refuse_only_hard_epochs(self.training)
         return self

@@ -7,8 +7,7 @@ interrupted one stopped, and does nothing twice.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,21 +26,24 @@ from ernie_ray.config import (
     ScalingSection,
 )
 from ernie_ray.environment import training_worker_environment
-from ernie_ray.errors import CheckpointError, ErnieRayError
 from ernie_ray.jobs import runs
+from ernie_ray.jobs.checkpoint_snapshot import SCORE, mend_snapshot
+from ernie_ray.jobs.claimed_rows import claim_rows, digest_rows
 from ernie_ray.jobs.cpu_share import cpus_of_nodes, cpus_per_worker
 from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint
 from ernie_ray.jobs.prepare import prepare
-from ernie_ray.jobs.progress import OnLine, start_buffer, watch
+from ernie_ray.jobs.progress import MetricsFile, OnLine, start_buffer, watch
 from ernie_ray.jobs.report import write_report
 from ernie_ray.jobs.stopwatch import timed
 from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.jobs.train_worker import TrainWorkerArgs, train_worker
+from ernie_ray.jobs.training_failure import explained
 from ernie_ray.jobs.worker_inputs import Prepared, row_schema
 from ernie_ray.modeldir import Lineage
 from ernie_ray.models.start import read_spec
 from ernie_ray.tasks import family_of
+from ernie_ray.tasks.metric_choice import MetricChoice, choose_metric
 
 
 @dataclass
@@ -117,6 +119,7 @@ def run_recipe(
     result = FinetuneResult(storage.resolve(run), storage.resolve(f"{run}/{runs.MODEL}"))
     runs.claim_run(recipe.model_dump(mode="json"), run, storage)
     with timed(result.seconds, "prepare"):
+        claim_rows(digest_rows(recipe, storage), run, storage)
         prepared = prepare_run(recipe, run, storage, show_progress=show_progress)
     with timed(result.seconds, "train"):
         _train(recipe, distillation, run, prepared, storage, show_progress=show_progress)
@@ -196,6 +199,9 @@ def _train(
 ) -> None:
     if storage.exists(f"{run}/{runs.MODEL}"):
         return
+    metric = metric_of(recipe, prepared, storage)
+    scored = metric if prepared.dev and metric.name else None
+    mend_snapshot(run, scored, storage)
     buffer_name = f"ernie-ray-metrics-{uuid.uuid4().hex[:12]}"
     buffer = start_buffer(buffer_name)
     args = TrainWorkerArgs(
@@ -215,16 +221,16 @@ def _train(
             environment=partial(training_worker_environment, num_cpus),
         ),
         scaling_config=_scaling(recipe.scaling, num_cpus),
-        run_config=_run_config(recipe, run, prepared, storage, callbacks),
+        run_config=_run_config(recipe, run, scored, storage, callbacks),
     )
     with (
-        _metrics_file(run, storage) as metrics_path,
-        watch(buffer, metrics_path, show_progress=show_progress, on_line=on_line),
+        MetricsFile(f"{run}/{runs.METRICS}", storage) as file,
+        watch(buffer, file, show_progress=show_progress, on_line=on_line),
     ):
         try:
             trainer.fit()
         except TrainingFailedError as error:
-            raise _explained(error) from error
+            raise explained(error) from error
 
 
 def _scaling(scaling: ScalingSection, num_cpus: int) -> ScalingConfig:
@@ -239,30 +245,47 @@ def _scaling(scaling: ScalingSection, num_cpus: int) -> ScalingConfig:
 
 
 def _run_config(
-    recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage, callbacks: Sequence[Any]
+    recipe: AnyRecipe,
+    run: str,
+    metric: MetricChoice | None,
+    storage: Storage,
+    callbacks: Sequence[Any],
 ) -> RunConfig:
-    metric = primary_metric(prepared, storage) if prepared.dev else None
     return RunConfig(
         name=runs.TRAIN,
         storage_path=str(storage.resolve(run)),
         failure_config=FailureConfig(max_failures=recipe.scaling.max_failures),
         checkpoint_config=CheckpointConfig(
-            num_to_keep=recipe.training.num_checkpoints, checkpoint_score_attribute=metric
+            num_to_keep=recipe.training.num_checkpoints,
+            checkpoint_score_attribute=SCORE if metric else None,
         ),
         callbacks=list(callbacks),
     )
 
 
-def primary_metric(prepared: Prepared, storage: Storage) -> str:
-    """Name the dev metric by which a run's task chooses checkpoints."""
-    return family_of(read_spec(storage.fetch(prepared.start)).task).primary_metric
+def metric_of(
+    recipe: AnyRecipe, prepared: Prepared, storage: Storage, *, setting: str = "training.metric"
+) -> MetricChoice:
+    """Give the dev metric by which a run chooses checkpoints.
+
+    Args:
+        recipe: Names it, or leaves it to the task.
+        prepared: What the workers read.
+        storage: Resolves the run folder.
+        setting: Where a user named the metric.
+
+    Raises:
+        ConfigError: The recipe names one that the task does not have.
+    """
+    family = family_of(read_spec(storage.fetch(prepared.start)).task)
+    return choose_metric(family, recipe.training.metric, setting)
 
 
 def _export(recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage) -> dict[str, float]:
     """Export the best checkpoint and give its dev metrics."""
     # Of a remote run only the checkpoints are needed here; their parent is shaped like the run.
     local_run = storage.fetch(f"{run}/{runs.TRAIN}").parent
-    best = runs.best_checkpoint(local_run, primary_metric(prepared, storage))
+    best = runs.best_checkpoint(local_run, metric_of(recipe, prepared, storage))
     if not storage.exists(f"{run}/{runs.MODEL}"):
         name = recipe.model_name or str(storage.resolve(run)).rstrip("/").rpartition("/")[2]
         lineage = Lineage(
@@ -278,43 +301,6 @@ def _export(recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage) -
             storage=storage,
         )
     return best.metrics
-
-
-@contextmanager
-def _metrics_file(run: str, storage: Storage) -> Iterator[Path]:
-    """A local file to write metrics to, which ends up in the run folder."""
-    name = f"{run}/{runs.METRICS}"
-    location = storage.resolve(name)
-    if isinstance(location, Path):
-        yield location
-        return
-    with TemporaryDirectory(prefix="ernie-ray-metrics-") as folder:
-        path = Path(folder) / runs.METRICS
-        if storage.exists(name):
-            path.write_bytes(storage.fetch(name).read_bytes())
-        try:
-            yield path
-        finally:
-            if path.is_file():
-                storage.publish(path, name)
-
-
-def _explained(error: TrainingFailedError) -> ErnieRayError:
-    """The workers' own error where they raised one of ours; else the first line of theirs."""
-    failures = getattr(error, "worker_failures", {}) or {}
-    for rank, failure in sorted(failures.items()):
-        cause = getattr(failure, "cause", failure)
-        if isinstance(cause, ErnieRayError):
-            return cause
-        text = str(failure).strip().splitlines()
-        return ErnieRayError(
-            f"training failed on worker {rank}: {text[-1] if text else failure!r}; running the "
-            "same command again goes on from the last checkpoint"
-        )
-    return CheckpointError(
-        f"training failed: {str(error).strip().splitlines()[0]}; running the same command again "
-        "goes on from the last checkpoint"
-    )
 
 
 def _as_json(result: FinetuneResult) -> dict[str, Any]:

@@ -10,10 +10,9 @@ from ernie_ray.errors import ConfigError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.features import collect_labels
 from ernie_ray.jobs.storage import Storage
-from ernie_ray.jobs.warm_start import choose_weights
+from ernie_ray.jobs.warm_start import Network, choose_weights
 from ernie_ray.jobs.worker_inputs import Prepared, feature_caches, row_schema, start_folder
 from ernie_ray.modeldir import Pooling, TaskSpec
-from ernie_ray.modeldir.folder import TOKENIZER
 from ernie_ray.models.pretrained import (
     PretrainedEncoder,
     from_pretrained,
@@ -25,6 +24,8 @@ from ernie_ray.tasks import family_of
 from ernie_ray.tasks.from_recipe import needs_labels, task_spec
 from ernie_ray.text.rows import read_rows
 from ernie_ray.text.windows import cut_to_characters
+
+_WORD_TABLE = "embeddings.word.weight"
 
 
 def prepare(
@@ -86,8 +87,12 @@ def _warm_start(
     weights, report = choose_weights(
         pretrained_source(recipe.model.warm_start, storage),
         recipe.model.warm_start_pattern,
-        shapes,
-        folder / TOKENIZER,
+        Network(
+            shapes=shapes,
+            words=pretrained.weights[_WORD_TABLE],
+            vocabulary=pretrained.tokenizer.get_vocab(with_added_tokens=True),
+            task=spec.task,
+        ),
     )
     write_warm_weights(folder, weights)
     (folder / runs.WARM_START).write_text(report.model_dump_json(indent=1), encoding="utf-8")

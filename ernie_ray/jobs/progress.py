@@ -7,15 +7,21 @@ so lines of metrics take this side channel and only checkpoints take that one.
 from __future__ import annotations
 
 import json
+import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
+
+from ernie_ray.errors import DataError
+from ernie_ray.jobs.storage import Storage, staging_path
 
 _POLL_INTERVAL_S = 0.5
 
@@ -55,12 +61,57 @@ class MetricsFile:
     """``metrics.jsonl``: one JSON object a line, one line a step at most of each kind.
 
     A run that goes on from a checkpoint repeats steps that were logged before it stopped; the new
-    line takes the place of the old ones.
+    line takes the place of the old ones. The file of a remote run is written here and brought there
+    at each evaluation.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._last_step = max((line["step"] for line in read_metrics(path)), default=0)
+    def __init__(self, name: str, storage: Storage) -> None:
+        """Go on with the file, or begin it.
+
+        Args:
+            name: Where it is, as ``Storage.resolve`` takes it.
+            storage: Resolves it.
+
+        Raises:
+            DataError: An earlier file cannot be read.
+        """
+        self._name = name
+        self._storage = storage
+        location = storage.resolve(name)
+        self._copies: TemporaryDirectory[str] | None = None
+        if isinstance(location, Path):
+            self._path = location
+        else:
+            self._copies = TemporaryDirectory(prefix="ernie-ray-metrics-")
+            self._path = Path(self._copies.name) / location.rpartition("/")[2]
+            if storage.exists(name):
+                shutil.copyfile(storage.fetch(name), self._path)
+        known = read_metrics(self._path)
+        if self._path.is_file() and _text_of(self._path) != _dump(known):
+            self._rewrite(known)  # or the next line would be glued to one that was cut off
+        self._last_step = max((line["step"] for line in known), default=0)
+
+    def __enter__(self) -> MetricsFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Bring the file to its place.
+
+        Raises:
+            DataError: It cannot be written there.
+        """
+        if self._copies is None:
+            return
+        try:
+            if self._path.is_file():
+                self._publish()
+        finally:
+            self._copies.cleanup()
 
     def write(self, line: dict[str, Any]) -> None:
         """Append a line, after removing those of later or equal steps if a run was resumed."""
@@ -68,35 +119,52 @@ class MetricsFile:
         if line["step"] < self._last_step or (
             line["step"] == self._last_step and not is_evaluation
         ):
-            kept = [old for old in read_metrics(self._path) if old["step"] < line["step"]]
-            self._path.write_text("".join(map(_dump, kept)), encoding="utf-8")
+            self._rewrite([old for old in read_metrics(self._path) if old["step"] < line["step"]])
         with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(_dump(line))
+            stream.write(_dump([line]))
         self._last_step = line["step"]
+        if is_evaluation and self._copies is not None:
+            with suppress(DataError):  # the next evaluation, or the end, tries again
+                self._publish()
+
+    def _rewrite(self, lines: Sequence[dict[str, Any]]) -> None:
+        partial = staging_path(self._path)
+        partial.write_text(_dump(lines), encoding="utf-8")
+        partial.replace(self._path)
+
+    def _publish(self) -> None:
+        copy = staging_path(self._path)
+        shutil.copyfile(self._path, copy)
+        self._storage.publish(copy, self._name)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read a metrics file; a last line that was cut off by a crash is left out."""
+    """Read a metrics file; lines that were cut off by a crash are left out."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    found = []
+    for text in _text_of(path).splitlines(keepends=True):
+        with suppress(json.JSONDecodeError):
+            line = json.loads(text)
+            if text.endswith("\n") and isinstance(line, dict) and "step" in line:
+                found.append(line)
+    return found
 
 
 @contextmanager
 def watch(
-    buffer: Any, path: Path, *, show_progress: bool, on_line: OnLine | None = None
+    buffer: Any, file: MetricsFile, *, show_progress: bool, on_line: OnLine | None = None
 ) -> Iterator[None]:
     """Write a buffer's lines to a file, and draw them as a bar, while the block runs.
 
     Args:
         buffer: Handle of a ``MetricsBuffer``.
-        path: The metrics file.
+        file: The run's metrics file.
         show_progress: Draw the bar on stderr.
         on_line: Called with each line that was written, in a thread of its own.
     """
     done = threading.Event()
-    arguments = (buffer, path, done, show_progress, on_line)
+    arguments = (buffer, file, done, show_progress, on_line)
     thread = threading.Thread(target=_watch, args=arguments, daemon=True)
     thread.start()
     try:
@@ -107,9 +175,12 @@ def watch(
 
 
 def _watch(
-    buffer: Any, path: Path, done: threading.Event, show_progress: bool, on_line: OnLine | None
+    buffer: Any,
+    file: MetricsFile,
+    done: threading.Event,
+    show_progress: bool,
+    on_line: OnLine | None,
 ) -> None:
-    file = MetricsFile(path)
     with tqdm(desc="train", unit=" steps", disable=not show_progress) as bar:
         while True:
             is_last_round = done.wait(_POLL_INTERVAL_S)
@@ -136,5 +207,10 @@ def _draw(bar: Any, line: dict[str, float]) -> None:
         bar.write(f"step {int(line['step'])}: dev {measured}")
 
 
-def _dump(line: dict[str, Any]) -> str:
-    return json.dumps(line) + "\n"
+def _text_of(path: Path) -> str:
+    # A disk that lost its power may leave anything at the end.
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _dump(lines: Sequence[dict[str, Any]]) -> str:
+    return "".join(json.dumps(line) + "\n" for line in lines)

@@ -1,6 +1,7 @@
 """The run folder: what one fine-tuning run leaves, and where.
 
 recipe.json        the resolved recipe
+rows.json          digests of the training and dev rows it was begun with
 start/             pretrained encoder, tokenizer and task, as the workers read them; after a warm
                    start also warm_start.json: which parameters were taken, left and missing
 features/          tokenized rows
@@ -15,6 +16,7 @@ report.html        all of this for a reader: one file that needs no network
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +25,11 @@ from typing import Any
 
 from ernie_ray.errors import CheckpointError, ConfigError
 from ernie_ray.jobs.storage import Storage
+from ernie_ray.tasks.metric_choice import MetricChoice
 from ernie_ray.training.checkpoint import STATE, read_state
 
 RECIPE = "recipe.json"
+ROWS = "rows.json"
 START = "start"
 FEATURES = "features"
 WARM_START = "warm_start.json"
@@ -62,8 +66,8 @@ def find_checkpoints(run: Path) -> list[WholeCheckpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
-def best_checkpoint(run: Path, metric: str) -> WholeCheckpoint:
-    """Choose the checkpoint with the highest metric; the last one where none was measured.
+def best_checkpoint(run: Path, metric: MetricChoice) -> WholeCheckpoint:
+    """Choose the checkpoint with the best metric; the last one where none was measured.
 
     Raises:
         CheckpointError: The run has no whole checkpoint.
@@ -73,7 +77,12 @@ def best_checkpoint(run: Path, metric: str) -> WholeCheckpoint:
         raise CheckpointError(
             f"{run}: no whole checkpoint; run `ernie-ray finetune` with this --output first"
         )
-    return max(checkpoints, key=lambda c: (c.metrics.get(metric, float("-inf")), c.step))
+
+    def key(checkpoint: WholeCheckpoint) -> tuple[float, int]:
+        score = metric.score(checkpoint.metrics)
+        return -math.inf if score is None else score, checkpoint.step
+
+    return max(checkpoints, key=key)
 
 
 def claim_run(wanted: dict[str, Any], run: str, storage: Storage) -> None:

@@ -15,7 +15,9 @@ import ray.train
 from pydantic import BaseModel, ConfigDict, Field
 
 from ernie_ray.config import DistillationSection, Lesson, TrainingSection
+from ernie_ray.jobs.checkpoint_snapshot import reported
 from ernie_ray.jobs.storage import Storage
+from ernie_ray.tasks.metric_choice import MetricChoice, choose_metric
 from ernie_ray.training.checkpoint import explained_write
 
 
@@ -37,22 +39,30 @@ class TrainWorkerArgs(BaseModel):
 class RayReporter:
     """Sends lines to the driver's buffer and checkpoints to Ray Train."""
 
-    def __init__(self, log_actor: str) -> None:
+    def __init__(self, log_actor: str, metric: MetricChoice) -> None:
+        """Find the buffer.
+
+        Args:
+            log_actor: Its name.
+            metric: What Ray Train shall choose checkpoints by.
+        """
         self._buffer = ray.get_actor(log_actor)
+        self._metric = metric
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Send a line without waiting for it to arrive."""
         self._buffer.append.remote(dict(metrics))
 
     def report(self, metrics: Mapping[str, float], checkpoint_dir: Path | None) -> None:
-        """Hand metrics and, on rank 0, the checkpoint to Ray Train; waits for all workers."""
+        """Hand the score and, on rank 0, the checkpoint to Ray Train; waits for all workers."""
+        scored = reported(metrics["step"], self._metric.score(metrics))
         if checkpoint_dir is None:
-            ray.train.report(dict(metrics))
+            ray.train.report(scored)
             return
         self.log(metrics)
         checkpoint = ray.train.Checkpoint.from_directory(checkpoint_dir)
         with explained_write(int(metrics["step"])):
-            ray.train.report(dict(metrics), checkpoint=checkpoint)
+            ray.train.report(scored, checkpoint=checkpoint)
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -98,14 +108,16 @@ def train_worker(config: dict[str, Any]) -> None:
         else:
             objective = DistillationObjective(lesson, spec.task, first_hard_epoch)
     context = ray.train.get_context()
+    family = family_of(spec.task)
+    metric = choose_metric(family, args.training.metric, "training.metric")
     group = WorkerGroup(context.get_world_rank(), context.get_world_size())
     loop = TrainingLoop(
         network,
         TrainingData(train=train, dev=dev, pad_token_id=spec.network.pad_token_id, subset=subset),
         args.training,
-        family=family_of(spec.task),
+        family=family,
         group=group,
-        reporter=RayReporter(args.log_actor),
+        reporter=RayReporter(args.log_actor, metric),
         objective=objective,
     )
     checkpoint = ray.train.get_checkpoint()

@@ -46,9 +46,11 @@ def run_trial(config: dict[str, Any]) -> None:
     def on_line(line: dict[str, float]) -> None:
         if "loss" in line:
             return
-        value = line.get(args.metric, math.nan)
-        problem = "" if math.isfinite(value) else _no_value(args.metric, line)
-        _report(int(line["step"]), value, problem=problem)
+        value = line[args.metric]
+        if math.isfinite(value):
+            _report(int(line["step"]), value)
+        else:
+            _report(0, problem=f"{args.metric} is {value}; the training diverged", recurs=True)
 
     callbacks = [ReportController(args.controllers, args.run)]
     try:
@@ -57,7 +59,7 @@ def run_trial(config: dict[str, Any]) -> None:
             storage=storage, on_line=on_line, callbacks=callbacks, num_runs=args.num_runs,
         )  # fmt: skip
     except ErnieRayError as error:
-        _report(0, problem=f"{type(error).__name__}: {error}")
+        _report(0, problem=f"{type(error).__name__}: {error}", recurs=error.recurs)
     else:
         _report(0, is_finished=True)
 
@@ -70,14 +72,20 @@ def _known_values(args: TrialArgs, storage: Storage) -> dict[int, float]:
     return logged | {evaluation.step: evaluation.value for evaluation in args.trial.evaluations}
 
 
-def _no_value(metric: str, line: dict[str, float]) -> str:
-    if metric in line:
-        return f"{metric} is {line[metric]}; the training diverged"
-    known = ", ".join(name for name in line if name != "step")
-    return f"the dev rows give no metric {metric!r}; set tune.metric to one of: {known}"
-
-
 def _report(
-    step: int, value: float = math.nan, *, problem: str = "", is_finished: bool = False
+    step: int,
+    value: float = math.nan,
+    *,
+    problem: str = "",
+    recurs: bool = False,
+    is_finished: bool = False,
 ) -> None:
-    ray_tune.report({"step": step, "value": value, "problem": problem, "is_finished": is_finished})
+    ray_tune.report(
+        {
+            "step": step,
+            "value": value,
+            "problem": problem,
+            "recurs": recurs,
+            "is_finished": is_finished,
+        }
+    )

@@ -40,10 +40,10 @@ class Trial(BaseModel):
     state: State = Field(
         "waiting",
         description="waiting; running, or broken off; finished: trained to its end; stopped: by "
-        "the scheduler, as others are better; failed.",
+        "the scheduler, as others are better; failed: and would fail again.",
     )
     evaluations: tuple[Evaluation, ...] = Field((), description="In the order of training.")
-    problem: str = Field("", description="Why it failed.")
+    problem: str = Field("", description="Why it failed, or was broken off.")
 
     @property
     def name(self) -> str:

@@ -23,18 +23,20 @@ from ray.tune.schedulers import ASHAScheduler
 from tqdm import tqdm
 
 from ernie_ray.config import SearchRecipe, TuneSection, as_toml
-from ernie_ray.errors import ErnieRayError
+from ernie_ray.errors import ConfigError, ErnieRayError
 from ernie_ray.jobs import runs
-from ernie_ray.jobs.finetune import primary_metric
+from ernie_ray.jobs.claimed_rows import claim_rows, digest_rows
+from ernie_ray.jobs.finetune import metric_of
 from ernie_ray.jobs.prepare import prepare
 from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.jobs.train_controllers import TrainControllers
 from ernie_ray.jobs.trial_run import TrialArgs, run_trial
-from ernie_ray.jobs.trials import Evaluation, Trial, TrialBoard
+from ernie_ray.jobs.trials import TRIALS, Evaluation, Trial, TrialBoard
 from ernie_ray.jobs.worker_inputs import Prepared
 
 BEST = "best.toml"
 TABLE = "trials.txt"
+_STARTS = "starts"
 # ASHA wants to know when a trial ends; its rungs are powers of the factor, so this is never.
 _MAX_RUNGS = 20
 # A trial's own process only waits for its training workers, and must not take a CPU from them; Ray
@@ -51,7 +53,8 @@ class TuneResult:
         recipe: The best recipe's file.
         best: The best trial.
         run: The best trial's run folder.
-        failed: Trials that could not be brought to an end.
+        failed: Trials that would fail again.
+        broken_off: Trials that the same call again goes on with.
         table: All trials, the best first.
     """
 
@@ -60,6 +63,7 @@ class TuneResult:
     best: Trial
     run: Location
     failed: list[Trial]
+    broken_off: list[Trial]
     table: str
 
 
@@ -75,21 +79,26 @@ def tune(
         show_progress: Draw progress bars on stderr.
 
     Raises:
-        ConfigError: The folder holds another search, or the metric is not one of the task's.
+        ConfigError: The folder holds another search, or one on other rows; or the metric is not
+            one of the task's, or better the other way.
         DataError: A file or row cannot be used.
         ErnieRayError: No trial could be measured.
         KeyboardInterrupt: Ctrl-C; what is done is kept.
     """
     free = {"tune": {"num_trials", "max_concurrent"}}  # may change when a search goes on
     runs.claim_run(recipe.model_dump(mode="json", exclude=free), output, storage)
+    rows = digest_rows(recipe, storage)
+    claim_rows(rows, output, storage, start=_STARTS, trained=(TRIALS,))
     board = TrialBoard(recipe.trials(), output, storage)
     left = board.left()
     prepared = {
         trial.number: _prepare(recipe, trial, output, storage, show_progress=show_progress)
         for trial in left or board.trials[:1]
     }
-    metric = recipe.tune.metric or primary_metric(next(iter(prepared.values())), storage)
+    metric = _metric(recipe, next(iter(prepared.values())), storage)
     if left:
+        for trial in left:
+            claim_rows(rows, _run_of(trial, output), storage)
         controllers = TrainControllers()
         args = [
             TrialArgs(
@@ -118,8 +127,20 @@ def _prepare(
     """Make what a trial's workers read, or find it made for another trial."""
     settings = recipe.recipe_with(trial.values)
     deciding = settings.model_dump_json(include={"data", "task", "model"})
-    start = f"{output}/starts/{hashlib.sha256(deciding.encode()).hexdigest()[:12]}"
+    start = f"{output}/{_STARTS}/{hashlib.sha256(deciding.encode()).hexdigest()[:12]}"
     return prepare(settings, start, storage, show_progress=show_progress, features_of=output)
+
+
+def _metric(recipe: SearchRecipe, prepared: Prepared, storage: Storage) -> str:
+    """Name the metric that trials are compared by, once it is known to be one."""
+    setting = "tune.metric" if recipe.tune.metric else "training.metric"
+    choice = metric_of(recipe.recipe_with({}), prepared, storage, setting=setting)
+    if choice.mode != recipe.tune.mode:
+        raise ConfigError(
+            f"tune.mode={recipe.tune.mode}, but {'less' if choice.mode == 'min' else 'more'} of "
+            f"{choice.name} is better; set tune.mode={choice.mode}"
+        )
+    return choice.name
 
 
 def _run(
@@ -151,7 +172,8 @@ def _run(
     finally:
         watcher.close()
         storage.remove(folder)
-    if watcher.board.left():  # Ray Tune takes Ctrl-C for a wish to end well
+    # Ray Tune takes Ctrl-C for a wish to end well.
+    if any(not trial.problem for trial in watcher.board.left()):
         raise KeyboardInterrupt
 
 
@@ -205,13 +227,14 @@ class _Watcher(ray_tune.Callback):
 
     def on_trial_start(self, *, trial: Any, **_info: Any) -> None:
         """Mark a trial as running."""
-        self._put(self._known(trial).model_copy(update={"state": "running"}))
+        self._put(self._known(trial).model_copy(update={"state": "running", "problem": ""}))
 
     def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_info: Any) -> None:
         """Take a measurement, or that the trial is over."""
         known = self._known(trial)
-        if result["problem"]:
-            known = known.model_copy(update={"state": "failed", "problem": result["problem"]})
+        if problem := result["problem"]:
+            state = "failed" if result["recurs"] else "running"
+            known = known.model_copy(update={"state": state, "problem": problem})
         elif result["is_finished"]:
             known = known.model_copy(update={"state": "finished"})
         else:
@@ -226,16 +249,16 @@ class _Watcher(ray_tune.Callback):
         known = self._known(trial)
         if known.state != "finished":
             self._controllers.abort(self._args(trial).run)
-        if not known.is_over:
+        if not known.is_over and not known.problem:
             known = known.model_copy(update={"state": "stopped"})
         self._bar.update()
         self._put(known)
 
     def on_trial_error(self, *, trial: Any, **_info: Any) -> None:
-        """A trial's process failed more often than allowed."""
+        """A trial's process failed more often than allowed; the next call goes on with it."""
         problem = str(trial.get_error()).strip().splitlines()[-1]
         self._bar.update()
-        self._put(self._known(trial).model_copy(update={"state": "failed", "problem": problem}))
+        self._put(self._known(trial).model_copy(update={"problem": problem}))
 
     def _args(self, trial: Any) -> TrialArgs:
         return TrialArgs.model_validate_json(trial.config["args"])
@@ -271,5 +294,6 @@ def _finish(
         best=best,
         run=storage.resolve(_run_of(best, output)),
         failed=[trial for trial in board.trials if trial.state == "failed"],
+        broken_off=[trial for trial in board.left() if trial.problem],
         table=table,
     )

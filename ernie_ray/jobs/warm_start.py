@@ -1,12 +1,14 @@
 """Start from the weights of another run: by parameter pattern, with a report of what was taken.
 
-Knows parameters by name and shape only; nothing is loaded into a network here.
+Outputs of the head are told apart by their labels and rows of the word table by their pieces, for
+another run may have them in another order. Nothing is loaded into a network here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +17,51 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file
 
 from ernie_ray.errors import ConfigError
-from ernie_ray.modeldir.folder import TOKENIZER, WEIGHTS
+from ernie_ray.jobs import runs
+from ernie_ray.modeldir import TaskSpec
+from ernie_ray.modeldir.folder import MANIFEST, TOKENIZER, WEIGHTS, read_manifest
 from ernie_ray.models.pretrained import from_pretrained
+from ernie_ray.models.start import read_spec
 from ernie_ray.text.tokenizer import load_tokenizer
 
 _WORD_TABLE = "encoder.embeddings.word.weight"
 
+_HEAD = "head."
+_MAX_SHOWN = 20
+
 Weights = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a warm start may take.
+
+    Attributes:
+        weights: Arrays by the names of ``TextNetwork``.
+        vocabulary: Pieces of the word table's rows, or None if they are not known.
+        task: What the head answers, or None if that is not known.
+    """
+
+    weights: Weights
+    vocabulary: dict[str, int] | None
+    task: TaskSpec | None
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is started.
+
+    Attributes:
+        shapes: Its parameters by the names of ``TextNetwork``.
+        words: Its word table without the warm start.
+        vocabulary: Pieces of the table's rows.
+        task: What its head shall answer.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    words: NDArray[np.float32]
+    vocabulary: Mapping[str, int]
+    task: TaskSpec
 
 
 class WarmStartReport(BaseModel):
@@ -32,42 +72,45 @@ class WarmStartReport(BaseModel):
     source: str = Field(description="Where the weights were read.")
     pattern: str = Field(description="Regular expression that a parameter's whole name must match.")
     taken: tuple[str, ...] = Field(description="Parameters that start from the source's values.")
+    partly: dict[str, str] = Field(
+        default_factory=dict,
+        description="Those of which some rows are the source's, with how many.",
+    )
     left: dict[str, str] = Field(description="Parameters of the source left out, with the reason.")
     missing: tuple[str, ...] = Field(description="Own parameters that the source does not have.")
 
 
-def read_source(source: str) -> tuple[dict[str, NDArray[np.float32]], dict[str, int] | None]:
-    """Read the weights of a model directory, a checkpoint, a run folder or a pretrained source.
-
-    Returns:
-        Arrays by the names of ``TextNetwork``, and the vocabulary of the word table, or None if it
-        is not known.
+def read_source(source: str) -> Source:
+    """Read a model directory, a checkpoint, a run folder or a pretrained source.
 
     Raises:
         SourceError: There are no weights.
+        ModelDirError: The model directory is broken.
     """
     folder = Path(source)
-    for place in (folder, folder / "model"):
+    for place in (folder, folder / runs.MODEL):
         if (place / WEIGHTS).is_file() and not (place / "config.json").is_file():
-            # A checkpoint's tokenizer lies in the start folder of its run.
-            places = (place / TOKENIZER, place.parent.parent / "start" / TOKENIZER)
-            found = next((path for path in places if path.is_file()), None)
-            return load_file(place / WEIGHTS), None if found is None else _vocabulary(found)
+            weights = load_file(place / WEIGHTS)
+            if (place / MANIFEST).is_file():
+                return Source(weights, _vocabulary(place), read_manifest(place).task)
+            # A checkpoint's tokenizer and task lie in the start folder of its run.
+            start = place.parent.parent / runs.START
+            task = read_spec(start).task if start.is_dir() else None
+            return Source(weights, _vocabulary(start), task)
     pretrained = from_pretrained(source)
     weights = {f"encoder.{name}": value for name, value in pretrained.weights.items()}
-    return weights, pretrained.tokenizer.get_vocab(with_added_tokens=True)
+    return Source(weights, pretrained.tokenizer.get_vocab(with_added_tokens=True), None)
 
 
 def choose_weights(
-    source: str, pattern: str, shapes: Mapping[str, tuple[int, ...]], tokenizer: Path
+    source: str, pattern: str, network: Network
 ) -> tuple[dict[str, NDArray[np.float32]], WarmStartReport]:
     """Choose which weights of a source a network starts from.
 
     Args:
         source: As ``read_source`` takes it.
         pattern: Regular expression; a parameter is taken if all of its name matches.
-        shapes: The network's parameters.
-        tokenizer: The network's ``tokenizer.json``.
+        network: What is started.
 
     Returns:
         The arrays to start from, and the report.
@@ -75,41 +118,96 @@ def choose_weights(
     Raises:
         ConfigError: The pattern is none, or nothing fits.
         SourceError: There are no weights.
+        ModelDirError: The source is a broken model directory.
     """
     try:
         matches = re.compile(pattern).fullmatch
     except re.error as error:
         raise ConfigError(f"model.warm_start_pattern={pattern!r}: {error}") from error
-    weights, vocabulary = read_source(source)
-    same_words = vocabulary is not None and vocabulary == _vocabulary(tokenizer)
-    taken, left = {}, {}
-    for name, value in sorted(weights.items()):
-        if not matches(name):
+    found = read_source(source)
+    taken: dict[str, NDArray[np.float32]] = {}
+    partly: dict[str, str] = {}
+    left: dict[str, str] = {}
+    for name, value in sorted(found.weights.items()):
+        fitted = _fitted(name, value, found, network) if matches(name) else None
+        if fitted is None:
             left[name] = "does not match the pattern"
-        elif name not in shapes:
-            left[name] = "no such parameter here"
-        elif tuple(value.shape) != shapes[name]:
-            left[name] = f"shape {list(value.shape)}, {list(shapes[name])} needed"
-        elif name == _WORD_TABLE and not same_words:
-            left[name] = "its rows are of another vocabulary"
+        elif isinstance(fitted, str):
+            left[name] = fitted
         else:
-            taken[name] = value
+            taken[name], note = fitted
+            if note:
+                partly[name] = note
     if not taken:
         raise ConfigError(
-            f"model.warm_start={source}: none of its {len(weights)} parameters can be taken; the "
-            f"first: {next(iter(left.items()), 'none')}"
+            f"model.warm_start={source}: none of its {len(found.weights)} parameters can be taken; "
+            f"the first: {next(iter(left.items()), 'none')}"
         )
     report = WarmStartReport(
         source=source,
         pattern=pattern,
         taken=tuple(taken),
+        partly=partly,
         left=left,
-        missing=tuple(sorted(shapes.keys() - weights.keys())),
+        missing=tuple(sorted(network.shapes.keys() - found.weights.keys())),
     )
     return taken, report
 
 
-def _vocabulary(path: Path) -> dict[str, int]:
-    """Pieces and ids of a ``tokenizer.json``; only ever compared."""
-    vocabulary: dict[str, int] = load_tokenizer(path).get_vocab(with_added_tokens=True)
-    return vocabulary
+def _fitted(
+    name: str, value: NDArray[np.float32], source: Source, network: Network
+) -> tuple[NDArray[np.float32], str] | str:
+    """A parameter as the network has it, with what is to be said of it; or why it does not fit."""
+    needed = network.shapes.get(name)
+    if needed is None:
+        return "no such parameter here"
+    if name == _WORD_TABLE and value.shape[1:] == needed[1:]:
+        return _fitted_words(value, source.vocabulary, network)
+    if tuple(value.shape) != needed:
+        return f"shape {list(value.shape)}, {list(needed)} needed"
+    if name.startswith(_HEAD):
+        outputs = _outputs(source.task, network.task)
+        return outputs if isinstance(outputs, str) else (value[..., outputs], "")
+    return value, ""
+
+
+def _fitted_words(
+    table: NDArray[np.float32], vocabulary: dict[str, int] | None, network: Network
+) -> tuple[NDArray[np.float32], str] | str:
+    """The network's word table with the source's row for each piece that both have."""
+    if vocabulary is None:
+        return "the pieces of its rows are not known"
+    # Added tokens may have ids beyond the table.
+    theirs = {piece: i for piece, i in vocabulary.items() if i < len(table)}
+    own = {piece: i for piece, i in network.vocabulary.items() if i < len(network.words)}
+    shared = [(i, theirs[piece]) for piece, i in own.items() if piece in theirs]
+    if not shared:
+        return "its rows are of another vocabulary"
+    rows, source_rows = np.array(shared).T
+    words = network.words.copy()
+    words[rows] = table[source_rows]
+    if len(shared) == len(own):
+        return words, ""
+    return words, f"{len(shared)} of {len(own)} rows; the source lacks the other pieces"
+
+
+def _outputs(source: TaskSpec | None, own: TaskSpec) -> Sequence[int] | str:
+    """Each output's place in the source's head; or why the heads do not answer the same."""
+    if source is None:
+        return "what it answers is not known"
+    for key in ("family", "objective", "multi_label"):
+        theirs, ours = getattr(source, key, None), getattr(own, key, None)
+        if theirs != ours:
+            return f"it answers another task: {key} is {theirs}, {ours} needed"
+    labels: tuple[str, ...] = getattr(source, "labels", ())
+    wanted: tuple[str, ...] = getattr(own, "labels", ())
+    if set(labels) != set(wanted):
+        shown = ", ".join(labels[:_MAX_SHOWN]) + (", ..." if len(labels) > _MAX_SHOWN else "")
+        return f"its labels are others: {shown}"
+    return [labels.index(label) for label in wanted] or range(own.num_outputs)
+
+
+def _vocabulary(folder: Path) -> dict[str, int] | None:
+    """Pieces and ids of a folder's ``tokenizer.json``; None without one."""
+    path = folder / TOKENIZER
+    return load_tokenizer(path).get_vocab(with_added_tokens=True) if path.is_file() else None

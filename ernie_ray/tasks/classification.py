@@ -35,6 +35,13 @@ class Classification(Flat[ClassificationSpec]):
         self._index = {label: i for i, label in enumerate(spec.labels)}
         self.loss = "sigmoid_cross_entropy" if spec.multi_label else "softmax_cross_entropy"
         self.primary_metric = "micro_f1" if spec.multi_label else "accuracy"
+        self.metric_names: tuple[str, ...] = ("accuracy", "macro_f1", "micro_f1")
+        if self._has_positive:
+            self.metric_names += ("positive_f1",)
+
+    @property
+    def _has_positive(self) -> bool:
+        return len(self.spec.labels) == 2 and not self.spec.multi_label
 
     @property
     def label_width(self) -> int:
@@ -92,7 +99,7 @@ class Classification(Flat[ClassificationSpec]):
             "macro_f1": float(f1.mean()),
             "micro_f1": float(2 * both.sum() / max(either.sum(), 1)),
         }
-        if len(f1) == 2 and not self.spec.multi_label:
+        if self._has_positive:
             found["positive_f1"] = float(f1[1])
         return found
 

@@ -20,6 +20,7 @@ class Embedding(Flat[EmbeddingSpec]):
 
     loss = "none"
     primary_metric = ""
+    metric_names: tuple[str, ...] = ()
     label_width = 0
 
     def __init__(self, spec: EmbeddingSpec | None = None) -> None:

@@ -40,6 +40,8 @@ class TaskFamily(Protocol):
     """Name of the training loss (``ernie_ray.training.losses``)."""
     primary_metric: str
     """Metric of ``metrics`` by which the best checkpoint is chosen; larger is better."""
+    metric_names: tuple[str, ...]
+    """Metrics of ``metrics`` that a recipe may choose instead."""
     is_per_token: bool
     """True: texts are cut into windows, and logits are [N, T, C]."""
     takes_pairs: bool

@@ -38,6 +38,9 @@ class Pair(Flat[PairSpec]):
         is_ranking = spec.objective == "ranking"
         self.loss = "sigmoid_cross_entropy" if is_ranking else "squared_error"
         self.primary_metric = "mrr" if is_ranking else "spearman"
+        self.metric_names: tuple[str, ...] = ("pearson", "spearman", "mean_squared_error")
+        if is_ranking:
+            self.metric_names = ("mrr", "map", *(f"ndcg@{k}" for k in _CUTOFFS))
 
     def row_schema(self, schema: RowSchema) -> RowSchema:
         """Expect numbers between the task's bounds, and for a ranking the query of each row."""

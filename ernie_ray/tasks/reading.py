@@ -32,6 +32,7 @@ class Reading:
 
     loss = "span_cross_entropy"
     primary_metric = "f1"
+    metric_names: tuple[str, ...] = ("exact_match", "f1")
     is_per_token = True
     takes_pairs = True
     label_width = 2

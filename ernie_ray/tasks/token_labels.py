@@ -34,6 +34,7 @@ class TokenLabels:
 
     loss = "token_cross_entropy"
     primary_metric = "entity_f1"
+    metric_names: tuple[str, ...] = ("entity_f1", "precision", "recall", "macro_f1")
     is_per_token = True
     takes_pairs = False
     label_width = PER_TOKEN

@@ -41,7 +41,8 @@ class Position(BaseModel):
 class CheckpointState(BaseModel):
     """``state.json``: what a checkpoint says beside its arrays."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A metric may be no number, or infinite; as null it could not be read back.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     position: Position
     metrics: dict[str, float] = Field(description="Dev metrics; empty without a dev set.")

@@ -22,12 +22,14 @@ from ernie_ray.config import TrainingSection
 from ernie_ray.models.build import Network
 from ernie_ray.models.encoder import load_weights, read_weights
 from ernie_ray.tasks import TaskFamily
+from ernie_ray.tasks.metric_choice import choose_metric
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.text.features import pad_batch
 from ernie_ray.training.batch_plan import BatchPlan, EpochSubset
 from ernie_ray.training.checkpoint import Checkpoint, Position, write_checkpoint
 from ernie_ray.training.class_losses import loss_of
 from ernie_ray.training.collective import WorkerGroup
+from ernie_ray.training.divergence import refuse_divergence
 from ernie_ray.training.network_setup import set_up_network
 from ernie_ray.training.objective import LabelObjective, Objective
 from ernie_ray.training.optimizer import AdamW, LinearSchedule
@@ -101,9 +103,10 @@ class TrainingLoop:
             objective: What is minimised; None: the family's loss on the labels.
 
         Raises:
-            ConfigError: The network or the device lacks what the settings ask for.
+            ConfigError: The network, the device or the task lacks what the settings ask for.
         """
         set_up_network(network, settings)
+        self._metric = choose_metric(family, settings.metric, "training.metric")
         self._network = network
         self._data = data
         self._settings = settings
@@ -152,6 +155,10 @@ class TrainingLoop:
 
         Returns:
             The metrics of the last evaluation.
+
+        Raises:
+            DivergenceError: The loss is no number any more.
+            CheckpointError: A checkpoint cannot be written.
         """
         self._window = _Window(started_at=time.monotonic())
         for indices in self._remaining_batches():
@@ -240,10 +247,8 @@ class TrainingLoop:
         return due or self._is_last()
 
     def _log(self) -> None:
-        window = self._window
-        sums = np.array([window.loss_sum, window.num_rows, window.num_tokens], dtype=np.float32)
-        loss_sum, num_rows, num_tokens = self._group.sum_array(sums).tolist()
-        seconds = max(time.monotonic() - window.started_at, 1e-9)
+        loss_sum, num_rows, num_tokens = self._window_sums()
+        seconds = max(time.monotonic() - self._window.started_at, 1e-9)
         line = {
             "step": self._position.step,
             "num_steps": self._num_steps,
@@ -259,11 +264,23 @@ class TrainingLoop:
             self._reporter.log(line)
         self._window = _Window(started_at=time.monotonic())
 
+    def _window_sums(self) -> tuple[float, float, float]:
+        """Loss, rows and tokens of all workers since the last line; a diverged training stops."""
+        window = self._window
+        sums = np.array([window.loss_sum, window.num_rows, window.num_tokens], dtype=np.float32)
+        loss_sum, num_rows, num_tokens = self._group.sum_array(sums).tolist()
+        # In fp16 such a step is left out and the weights are whole, down to the smallest factor.
+        if not self._precision.can_scale_down:
+            # Every worker has the same sum, so all stop at the same step.
+            refuse_divergence(loss_sum, self._position.step, self._settings)
+        return loss_sum, num_rows, num_tokens
+
     def _checkpoint(self) -> None:
-        """Evaluate, write a checkpoint on rank 0 and report both."""
+        """Evaluate, write a checkpoint on rank 0 and report both; none of a diverged training."""
+        self._window_sums()
         self._metrics = self._evaluate()
         # Every worker has the same metrics, so all stop at the same step.
-        self._patience = self._patience.after(self._metrics.get(self._family.primary_metric))
+        self._patience = self._patience.after(self._metric.score(self._metrics))
         metrics = {"step": self._position.step, **self._metrics}
         if self._group.rank == 0:
             with tempfile.TemporaryDirectory(prefix="ernie-ray-checkpoint-") as name:

@@ -10,7 +10,7 @@ class Patience(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    best: float | None = Field(None, description="Highest value of the metric so far.")
+    best: float | None = Field(None, description="Highest score of the metric so far.")
     num_stale: int = Field(0, ge=0, description="Evaluations since then.")
 
     def after(self, value: float | None) -> Patience:

@@ -46,6 +46,11 @@ class Precision:
                 "GPU with tensor cores (bf16: Ampere or newer). Set training.precision=fp32"
             )
 
+    @property
+    def can_scale_down(self) -> bool:
+        """An overflow may yet be mended by a smaller factor."""
+        return self.scales_loss and self.loss_scale.factor > 1.0
+
     def forward(self) -> AbstractContextManager[None]:
         """Surrounds a forward pass; what leaves it may be in the short format."""
         if self._dtype is None:

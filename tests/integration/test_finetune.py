@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from ernie_ray.config import load_recipe
 from ernie_ray.errors import CheckpointError, ConfigError, DataError
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs import runs
+from ernie_ray.jobs.checkpoint_snapshot import SNAPSHOT
 from ernie_ray.jobs.finetune import finetune
 from ernie_ray.jobs.progress import read_metrics
 from ernie_ray.jobs.storage import Storage
@@ -155,6 +157,33 @@ def test_the_same_command_again_does_nothing_twice(train, whole):
 def test_another_recipe_in_the_same_run_folder_is_refused_by_the_keys_that_differ(train, whole):
     with pytest.raises(ConfigError, match=r"training\.max_steps, training\.seed"):
         train(whole.run.name, *OFTEN, "training.max_steps=3", "training.seed=1")
+
+
+def test_other_rows_behind_the_same_name_are_refused_after_training(train, whole, folder):
+    shutil.copytree(whole.run, folder / "other-rows")
+    noted = folder / "other-rows" / runs.ROWS
+    rows = json.loads(noted.read_text())
+    noted.write_text(json.dumps(rows | {"train": ["jsonl of other rows"]}))
+    with pytest.raises(ConfigError, match=r"the files of data\.train have changed"):
+        train("other-rows", *OFTEN)
+
+
+def test_half_a_list_of_checkpoints_costs_no_more_than_the_steps_since_the_last_one(
+    train, whole, folder
+):
+    run = folder / "half-a-list"
+    shutil.copytree(whole.run, run, ignore=shutil.ignore_patterns(runs.MODEL))
+    shutil.rmtree(runs.find_checkpoints(run)[-1].path)
+    reached = runs.find_checkpoints(run)[-1].step
+    written = (run / SNAPSHOT).read_bytes()
+    (run / SNAPSHOT).write_bytes(written[: len(written) // 2])
+    train(run.name, *OFTEN)
+    assert_equal_weights(whole.run, run)
+    lines, expected = (read_metrics(folder / runs.METRICS) for folder in (run, whole.run))
+    assert [line for line in lines if line["step"] <= reached] == [
+        line for line in expected if line["step"] <= reached
+    ]  # rows per second, too: none of these steps was done again
+    assert lines[-1]["step"] == 30
 
 
 def training_pids() -> Iterator[int]:

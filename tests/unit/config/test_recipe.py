@@ -66,3 +66,10 @@ def test_the_number_of_workers_is_fixed_or_a_range():
     )
     assert (fixed.num_workers, fixed.min_workers, fixed.max_workers) == (3, 3, 3)
     assert (elastic.num_workers, elastic.min_workers, elastic.max_workers) == ((1, 4), 1, 4)
+
+
+def test_a_metric_needs_rows_to_be_measured_on():
+    settings = ["data.train=a", "data.dev=", "training.metric=macro_f1"]
+    with pytest.raises(ConfigError, match=r"name them in data\.dev"):
+        load_recipe("classify", settings)
+    assert load_recipe("classify", [*settings, "data.dev=b"]).training.metric == "macro_f1"

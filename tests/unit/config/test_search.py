@@ -57,6 +57,25 @@ def test_a_trials_recipe_has_its_values_and_else_those_of_the_search():
     assert found.training.seed == 7
 
 
+def test_the_metric_of_a_search_chooses_the_checkpoints_of_its_trials_too():
+    for override in ("tune.metric=macro_f1", "training.metric=macro_f1"):
+        recipe = load(override)
+        assert recipe.recipe_with(recipe.trials()[0]).training.metric == "macro_f1"
+    assert load().recipe_with({}).training.metric == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["tune.metric=macro_f1", "training.metric=accuracy"], "one metric must decide over both"),
+        (["search.training.metric=['accuracy', 'macro_f1']"], "name it in tune.metric"),
+    ],
+)
+def test_trials_that_would_be_compared_by_two_metrics_are_refused(overrides, problem):
+    with pytest.raises(ConfigError, match=problem):
+        load(*overrides)
+
+
 def test_a_setting_may_stand_without_quotes(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(

@@ -1,12 +1,16 @@
+from types import SimpleNamespace
+
+import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from ernie_ray.config import Recipe, TuneSection
-from ernie_ray.errors import CheckpointError
+from ernie_ray.config import Recipe, SearchRecipe, TuneSection
+from ernie_ray.errors import CheckpointError, ConfigError, DivergenceError
 from ernie_ray.jobs import trial_run, tune
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.jobs.trial_run import TrialArgs
 from ernie_ray.jobs.trials import Evaluation, TrialBoard
 from ernie_ray.jobs.worker_inputs import Prepared
+from ernie_ray.modeldir import PairSpec
 
 DRAWN = [{"training.num_epochs": n} for n in (1, 2, 3)]
 
@@ -106,7 +110,9 @@ def reports_of(args, monkeypatch, *lines, error=None):
     monkeypatch.setattr(trial_run, "train_prepared", train)
     monkeypatch.setattr(trial_run.ray_tune, "report", reports.append)
     trial_run.run_trial({"args": args.model_dump_json()})
-    found = [(r["step"], r["value"], r["problem"]) for r in reports if not r["is_finished"]]
+    found = [
+        (r["step"], r["value"], r["problem"], r["recurs"]) for r in reports if not r["is_finished"]
+    ]
     return found, reports[-1]["is_finished"]
 
 
@@ -123,24 +129,93 @@ def test_a_trial_reports_what_it_knows_what_it_measures_and_that_it_is_finished(
         {"step": 30, "loss": 0.1},
         {"step": 30, "accuracy": 0.7},
     )
-    assert reports == [(10, 0.5, ""), (20, 0.6, ""), (30, 0.7, "")]
+    assert reports == [(10, 0.5, "", False), (20, 0.6, "", False), (30, 0.7, "", False)]
     assert is_finished
 
 
-def test_a_metric_that_the_task_does_not_have_is_named_with_those_that_it_has(
-    tmp_path, monkeypatch
-):
-    trial = board(tmp_path).trials[0]
-    args = args_of(trial, tmp_path).model_copy(update={"metric": "f2"})
-    reports, _ = reports_of(args, monkeypatch, {"step": 5, "accuracy": 0.5, "macro_f1": 0.4})
-    assert reports[0][2].endswith("set tune.metric to one of: accuracy, macro_f1")
-    assert tune._is_over("", {"problem": reports[0][2]})
-
-
-def test_a_trial_that_fails_reports_why(tmp_path, monkeypatch):
+def test_a_trial_that_fails_reports_why_and_whether_it_would_again(tmp_path, monkeypatch):
     args = args_of(board(tmp_path).trials[0], tmp_path)
     diverged, _ = reports_of(args, monkeypatch, {"step": 5, "accuracy": float("nan")})
-    assert diverged[0][2] == "accuracy is nan; the training diverged"
-    failed, is_finished = reports_of(args, monkeypatch, error=CheckpointError("disk full"))
-    assert failed[0][2] == "CheckpointError: disk full"
-    assert not is_finished
+    assert diverged[0][2:] == ("accuracy is nan; the training diverged", True)
+    for error, recurs in (
+        (CheckpointError("disk full"), False),
+        (DivergenceError("loss is nan"), True),
+        (ConfigError("no such setting"), True),
+    ):
+        failed, is_finished = reports_of(args, monkeypatch, error=error)
+        assert failed[0][2:] == (f"{type(error).__name__}: {error}", recurs)
+        assert tune._is_over("", {"problem": failed[0][2]})
+        assert not is_finished
+
+
+@pytest.fixture
+def watched(tmp_path):
+    """A board with one trial under way, what watches it, and the trial as Ray Tune has it."""
+    trials = board(tmp_path, DRAWN[:1])
+    controllers = SimpleNamespace(abort=lambda run: None)
+    watcher = tune._Watcher(trials, "max", controllers, show_progress=False)
+    args = args_of(trials.trials[0], tmp_path).model_dump_json()
+    trial = SimpleNamespace(config={"args": args}, get_error=lambda: "Traceback\nworker lost")
+    watcher.on_trial_start(trial=trial)
+    return trials, watcher, trial
+
+
+def result_of(**changes):
+    return {"step": 0, "value": 0.5, "problem": "", "recurs": False, "is_finished": False} | changes
+
+
+@pytest.mark.parametrize(("recurs", "state"), [(True, "failed"), (False, "running")])
+def test_a_trial_is_over_only_if_it_would_fail_again(watched, tmp_path, recurs, state):
+    trials, watcher, trial = watched
+    watcher.on_trial_result(trial=trial, result=result_of(problem="disk full", recurs=recurs))
+    watcher.on_trial_complete(trial=trial)
+    again = board(tmp_path, DRAWN[:1])
+    assert [(t.state, t.problem) for t in again.trials] == [(state, "disk full")]
+    assert len(again.left()) == (not recurs)
+    watcher.on_trial_start(trial=trial)  # the next call
+    assert trials.trials[0].problem == ""
+
+
+def test_a_trial_whose_process_was_lost_is_left_and_a_stopped_one_is_not(watched):
+    trials, watcher, trial = watched
+    watcher.on_trial_error(trial=trial)
+    assert [t.problem for t in trials.left()] == ["worker lost"]
+    watcher.on_trial_start(trial=trial)
+    watcher.on_trial_result(trial=trial, result=result_of(step=10))
+    watcher.on_trial_complete(trial=trial)
+    assert trials.trials[0].state == "stopped"
+    assert trials.left() == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "spearman"),
+        ({"metric": "pearson"}, "pearson"),
+        ({"metric": "mean_squared_error", "mode": "min"}, "mean_squared_error"),
+        ({"metric": "f2"}, r"tune\.metric=f2: .* it has: pearson, spearman"),
+        ({"metric": "mean_squared_error"}, r"less of mean_squared_error .* tune\.mode=min"),
+        ({"mode": "min"}, r"more of spearman is better; set tune\.mode=max"),
+    ],
+    ids=str,
+)
+def test_the_metric_of_a_search_is_checked_before_it_starts(
+    tmp_path, monkeypatch, settings, expected
+):
+    recipe = SearchRecipe.model_validate(
+        {
+            "data": {"train": "a", "dev": "b", "text_pair_column": "text_b"},
+            "task": {"family": "pair"},
+            "model": {"pretrained": "c"},
+            "search": {"training.num_epochs": [1]},
+            "tune": settings,
+        }
+    )
+    prepared = Prepared(tmp_path, tmp_path, tmp_path, "digest")
+    spec = SimpleNamespace(task=PairSpec(objective="regression"))
+    monkeypatch.setattr("ernie_ray.jobs.finetune.read_spec", lambda _folder: spec)
+    if " " in expected:
+        with pytest.raises(ConfigError, match=expected):
+            tune._metric(recipe, prepared, Storage())
+    else:
+        assert tune._metric(recipe, prepared, Storage()) == expected

@@ -33,6 +33,12 @@ def test_what_was_written_is_read_back(folder):
     np.testing.assert_array_equal(found.optimizer["w:moment1_0"], np.ones((2, 3)))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_metric_that_is_no_number_is_read_back(tmp_path, value):
+    write_checkpoint(tmp_path, Checkpoint(Position(step=3), {}, {}, {"loss": value}))
+    np.testing.assert_equal(read_checkpoint(tmp_path).metrics, {"loss": value})
+
+
 def test_a_checkpoint_without_its_last_file_is_not_whole(folder):
     (folder / "state.json").unlink()
     with pytest.raises(CheckpointError, match="not a whole checkpoint"):

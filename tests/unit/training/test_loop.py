@@ -3,13 +3,14 @@ import paddle
 import pytest
 
 from ernie_ray.config import TrainingSection
-from ernie_ray.errors import ConfigError
+from ernie_ray.errors import ConfigError, DivergenceError
 from ernie_ray.modeldir import EmbeddingSpec
 from ernie_ray.models.encoder import read_weights
 from ernie_ray.models.text_network import TextNetwork
 from ernie_ray.tasks import family_of
 from ernie_ray.training.collective import WorkerGroup
 from ernie_ray.training.loop import TrainingData, TrainingLoop
+from ernie_ray.training.loss_scale import LossScale
 from tests.tiny_models import tiny_cache, tiny_encoder, tiny_rows
 from tests.tiny_training import ListReporter, assert_equal_weights, build
 
@@ -162,3 +163,35 @@ def test_a_network_without_a_head_is_trained_by_what_its_objective_sees(caches):
     assert loop.run() == {}
     assert set(seen) == {None}
     assert all(np.isfinite(line["loss"]) for line in reporter.lines)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16 at the smallest factor"])
+@pytest.mark.parametrize("log_every_steps", [1, 100], ids=["seen by the log", "by the checkpoint"])
+def test_a_training_that_diverges_stops_with_the_remedy_and_writes_no_checkpoint(
+    caches, log_every_steps, precision
+):
+    loop, _, reporter = build(
+        caches, learning_rate=1e30, warmup_fraction=0.0, log_every_steps=log_every_steps
+    )
+    # The devices of these tests have no short formats; what counts is whether steps are left out.
+    loop._precision.scales_loss = precision.startswith("fp16")
+    loop._precision.loss_scale = LossScale(factor=1.0)
+    with pytest.raises(DivergenceError, match=r"is nan at step \d+; lower training.learning_rate"):
+        loop.run()
+    assert all(np.isfinite(line["loss"]) for line in reporter.lines)
+    assert reporter.checkpoints == []
+
+
+def test_the_metric_that_a_recipe_names_decides_when_a_run_stops(caches, monkeypatch):
+    values = iter([{"accuracy": 0.9 - i / 10, "macro_f1": i / 10} for i in range(9)])
+    settings = {"eval_every_steps": 1, "patience_evaluations": 2, "num_epochs": 1}
+    for metric, num_evaluations in (("", 3), ("macro_f1", 5)):
+        loop, _, reporter = build(caches, metric=metric, **settings)
+        monkeypatch.setattr(loop, "_evaluate", lambda: next(values))
+        loop.run()
+        assert len(reporter.evaluations) == num_evaluations
+
+
+def test_a_metric_that_the_task_does_not_have_is_refused_before_any_step(caches):
+    with pytest.raises(ConfigError, match=r"training\.metric=f2"):
+        build(caches, metric="f2")

@@ -19,6 +19,13 @@ def test_the_loss_scale_doubles_after_2000_good_steps():
     assert scale.after(is_finite=True) == LossScale(factor=16.0)
 
 
+def test_an_overflow_is_the_end_only_where_no_smaller_factor_is_left(scaling):
+    assert scaling.can_scale_down
+    scaling.loss_scale = LossScale(factor=1.0)
+    assert not scaling.can_scale_down
+    assert not Precision("fp32").can_scale_down
+
+
 @pytest.fixture
 def scaling():
     """The scaling of fp16 alone; its forward pass needs a GPU."""
