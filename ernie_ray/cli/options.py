@@ -94,11 +94,11 @@ def open_storage(root: str | None) -> Storage:
     )
 
 
-def show_skipped(num_skipped: int, skipped: Sequence[str]) -> None:
-    """List on stderr which bad rows were passed over."""
+def show_skipped(num_skipped: int, skipped: Sequence[str], rows: str = "rows") -> None:
+    """List on stderr which bad rows were passed over; ``rows`` says of what."""
     if not num_skipped:
         return
-    click.secho(f"skipped {num_skipped} bad rows:", fg="yellow", err=True)
+    click.secho(f"skipped {num_skipped} bad {rows}:", fg="yellow", err=True)
     for line in skipped[:_SHOWN_SKIPPED]:
         click.echo(f"  {line}", err=True)
     if num_skipped > _SHOWN_SKIPPED:
