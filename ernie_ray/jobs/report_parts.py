@@ -116,11 +116,12 @@ def describe_warm_start(report: Mapping[str, Any] | None) -> Iterator[str]:
     """Say what became of the parameters of the run that this one started from."""
     if not report:
         return
-    left = list(report["left"].items())
+    left = [*report.get("partly", {}).items(), *report["left"].items()]
     yield "<h2>Warm start</h2>"
     yield f"<p>{escaped(warm_start_line(report))}</p>"
     if left:
-        yield html_table(["left out", "why"], [[*map(str, one)] for one in left[:_MAX_PARAMETERS]])
+        lines = [[*map(str, one)] for one in left[:_MAX_PARAMETERS]]
+        yield html_table(["not taken, or not all of it", "why"], lines)
     if report["missing"]:
         names = ", ".join(report["missing"][:_MAX_PARAMETERS])
         yield f"<p>Not in the source: {escaped(names)}</p>"
@@ -128,8 +129,10 @@ def describe_warm_start(report: Mapping[str, Any] | None) -> Iterator[str]:
 
 def warm_start_line(report: Mapping[str, Any]) -> str:
     """Say in one line what was taken of another run, from its report."""
-    taken, left, missing = (len(report[key]) for key in ("taken", "left", "missing"))
-    return f"{taken} parameters from {report['source']}, {left} left out, {missing} not there"
+    words = {"taken": "taken", "partly": "in part", "left": "left out", "missing": "not there"}
+    counts = {words[key]: len(report.get(key, ())) for key in words}
+    shown = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    return f"parameters of {report['source']}: {shown}"
 
 
 def describe_facts(facts: Mapping[str, Any], lineage: Mapping[str, Any]) -> Iterator[str]:

@@ -61,7 +61,7 @@ def test_skipped_and_cut_rows_are_printed_and_kept_and_dev_rows_are_measured_wit
     assert "dev rows: 9 used; 1 skipped" in done.stdout
     assert "train.jsonl:42: label 'label' is a str ('x')" in done.stderr
     assert "dev.jsonl:1: 'text_b' is empty" in done.stderr
-    assert f"parameters from {tiny_embedding_dir}" in done.stdout
+    assert f"warm start: parameters of {tiny_embedding_dir}: " in done.stdout
     assert read(run / "result.json")["rows"] == facts["rows"]
     evaluation = read(run / "evaluation.json")
     assert (evaluation["split"], evaluation["num_rows"]) == ("dev", 9)

@@ -112,7 +112,7 @@ def test_a_report_tells_what_became_of_rows_and_parameters_and_by_which_versions
     for shown in (
         "train.jsonl:7: &#x27;text&#x27; is &lt;empty&gt;",
         "3 answers found elsewhere",
-        "2 parameters from runs/old, 1 left out",
+        "parameters of runs/old: 2 taken, 1 left out",
         "shape [2], [3] needed",
         "d1g",
         "2.99",
