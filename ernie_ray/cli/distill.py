@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ernie_ray.cli.recipe_run import RecipeRun, runs_recipe
+from ernie_ray.cli.run_result import show_run
 from ernie_ray.config import DistillRecipe
 
 
@@ -30,7 +31,4 @@ def command(run: RecipeRun[DistillRecipe]) -> None:
         result = distill(
             run.recipe, run.folder, storage=run.storage, show_progress=run.shows_progress
         )
-    for split, metrics in result.metrics.items():
-        click.echo(f"{split}: " + ", ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
-    click.echo(f"run:   {result.run}")
-    click.echo(f"model: {result.model}")
+    show_run(result)

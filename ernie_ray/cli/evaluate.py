@@ -100,7 +100,11 @@ def _show_tables(tables: Tables) -> None:
     for line in tables.classes[:_MAX_SHOWN]:
         numbers = f"{line.precision:9.4f}  {line.recall:6.4f}  {line.f1:6.4f}  {line.support}"
         click.echo(f"{line.label:<{width}}  {numbers}")
-    if 0 < len(tables.confusion) <= _MAX_SHOWN:
+    if len(tables.classes) > _MAX_SHOWN:
+        click.echo(f"and {len(tables.classes) - _MAX_SHOWN} more classes; --output FILE has all")
+    if len(tables.confusion) > _MAX_SHOWN:
+        click.echo("classes against each other: too many to show; --output FILE has them")
+    elif tables.confusion:
         click.echo("true class (down) and given class (across, same order)")
         size = max(len(str(count)) for row in tables.confusion for count in row)
         for line, row in zip(tables.classes, tables.confusion, strict=True):

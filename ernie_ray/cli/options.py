@@ -39,6 +39,11 @@ bad_rows_option = click.option(
 _SHOWN_SKIPPED = 20
 
 
+def names_of(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, ...]:
+    """Split names that stand between commas; a callback of options."""
+    return tuple(name.strip() for name in value.split(",")) if value else ()
+
+
 def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that name the columns of the texts."""
     pair = click.option(
@@ -55,7 +60,7 @@ def columns_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--columns",
         metavar="NAME,NAME",
         default="",
-        callback=lambda _context, _option, value: tuple(value.split(",")) if value else (),
+        callback=names_of,
         help="Column names of .csv and .tsv files that have no header line.",
     )
     return text(pair(header(command)))
@@ -94,11 +99,11 @@ def open_storage(root: str | None) -> Storage:
     )
 
 
-def show_skipped(num_skipped: int, skipped: Sequence[str]) -> None:
-    """List on stderr which bad rows were passed over."""
+def show_skipped(num_skipped: int, skipped: Sequence[str], rows: str = "rows") -> None:
+    """List on stderr which bad rows were passed over; ``rows`` says of what."""
     if not num_skipped:
         return
-    click.secho(f"skipped {num_skipped} bad rows:", fg="yellow", err=True)
+    click.secho(f"skipped {num_skipped} bad {rows}:", fg="yellow", err=True)
     for line in skipped[:_SHOWN_SKIPPED]:
         click.echo(f"  {line}", err=True)
     if num_skipped > _SHOWN_SKIPPED:

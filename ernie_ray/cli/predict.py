@@ -17,6 +17,7 @@ from ernie_ray.cli.options import (
     bad_rows_option,
     columns_options,
     engine_options,
+    names_of,
     open_storage,
     show_skipped,
     storage_option,
@@ -40,6 +41,13 @@ _FORMATS: tuple[Format, ...] = ("jsonl", "parquet", "npy")
     "kind",
     type=click.Choice(_FORMATS),
     help="Format of FILE.  [default: by its suffix]",
+)
+@click.option(
+    "--keep-columns",
+    metavar="NAME,NAME",
+    default="",
+    callback=names_of,
+    help="Columns of the input that the output has, too: an id, a ranking's query...",
 )
 @click.option("--vectors", is_flag=True, help="Give each text its vector, too.")
 @click.option(
@@ -66,8 +74,9 @@ def command(
 
     INPUT is a file, a folder or a glob of .jsonl, .csv, .tsv, .txt (one text a line; also .gz) and
     .parquet, or - for standard input: JSON lines if it starts with a brace, else one text a line.
-    The output has one row per row of the input, in its order, with "id" counting from 0; a .npy
-    has the vectors alone. The same command again goes on where an interrupted one stopped.
+    The output has one row per row of the input, in its order, with "id" counting from 0, or the
+    rows' own if it is kept; a .npy has the vectors alone. The same command again goes on where an
+    interrupted one stopped.
 
     \b
     Examples:
@@ -75,6 +84,8 @@ def command(
       ernie-ray predict models/reviews new.jsonl --output labelled.jsonl
       ernie-ray predict reviews@production new.jsonl --output labelled.jsonl
       ernie-ray predict models/reviews new.csv --text-column review --vectors --output out.parquet
+      ernie-ray predict models/ranker pairs.jsonl --text-column question \
+        --text-pair-column answer --keep-columns qid,id --output scores.jsonl
       ernie-ray predict models/reviews texts/ --vectors --output vectors.npy
       ernie-ray predict models/reviews s3://bucket/rows/ --num-actors 8 --output s3://bucket/out.parquet
     """
@@ -86,13 +97,18 @@ def command(
         raise click.UsageError(f"{chosen} cannot be written to standard output; give --output FILE")
     if chosen == "npy" and not options["vectors"]:
         raise click.UsageError(".npy holds vectors and nothing else; add --vectors")
+    if chosen == "npy" and options["keep_columns"]:
+        raise click.UsageError(".npy holds vectors and nothing else; drop --keep-columns")
     place = open_storage(options["storage"])
     with _input_files(input_name, place, options["columns"]) as files:
         request = PredictRequest(
             model_dir=find_model(model_dir, place),
             files=files,
             schema=RowSchema(
-                options["text_column"], options["text_pair_column"], header=options["columns"]
+                options["text_column"],
+                options["text_pair_column"],
+                header=options["columns"],
+                keep=options["keep_columns"],
             ),
             has_vectors=options["vectors"],
             options=RunOptions(options["engine"], options["precision"], options["bad_rows"]),

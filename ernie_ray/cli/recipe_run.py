@@ -69,11 +69,14 @@ def runs_recipe(
             output: str | None,
             storage: str | None,
             address: str | None,
+            bad_rows: str | None,
             quiet: bool,
             verbose: bool,
         ) -> None:
             if recipe is None:
                 raise click.UsageError("name a RECIPE; --list shows the built-in ones")
+            if bad_rows is not None:
+                overrides = (*overrides, f"data.bad_rows={bad_rows}")
             settings = load_recipe_of(kind, recipe, overrides, folder_name=folder_name)
             folder = output or f"runs/{prefix}{Path(recipe).stem}"
             place = open_storage(storage)
@@ -101,6 +104,11 @@ def _with_options(
         click.option(
             "--list", is_flag=True, is_eager=True, expose_value=False, callback=list_recipes,
             help="List the built-in recipes.",
+        ),
+        click.option(
+            "--bad-rows", type=click.Choice(["error", "skip"]),
+            help="Stop at a row that does not fit, or skip and list it.  "
+            "[default: data.bad_rows of the recipe]",
         ),
         click.option("--output", metavar="FOLDER", help=f"Run folder.  [default: {default}]"),
         click.option(

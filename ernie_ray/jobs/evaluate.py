@@ -25,6 +25,7 @@ from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.example import Example, text_of, texts_with_rows
 from ernie_ray.tasks.tables import Tables
+from ernie_ray.tasks.wrong_rows import WrongRows
 from ernie_ray.text.row_schema import Row, RowSchema
 from ernie_ray.text.rows import RowReader, read_rows
 
@@ -39,16 +40,19 @@ class Evaluation:
     Attributes:
         metrics: As the task family names them.
         num_rows: Rows measured.
+        num_truncated: Texts that were cut to the model's longest input.
         num_skipped: Bad rows left out.
         skipped: The first of them, in words.
         engine: What ran the model, and at which precision: ``"openvino bf16"``.
         seconds: Time for all rows, without loading the model.
         tables: Where the model errs: a line per class, and classes against each other.
-        mistakes: The first wrong rows, each with what the model gave.
+        mistakes: The first wrong rows, each with what the model gave; where the answer is a
+            number, those furthest from their label, with ``error``.
     """
 
     metrics: dict[str, float]
     num_rows: int
+    num_truncated: int
     num_skipped: int
     skipped: tuple[str, ...]
     engine: str
@@ -101,8 +105,8 @@ def measure(
     predictor = Predictor.from_dir(model_dir, engine=options.engine, precision=options.precision)
     kept: list[NDArray[np.float32]] = []
     examples: list[Example] = []
-    mistakes: list[dict[str, Any]] = []
-    num_rows = 0
+    mistakes = WrongRows(manifest.task, _MAX_MISTAKES)
+    num_rows = num_truncated = 0
     start = time.perf_counter()
     with tqdm(desc="evaluate", unit=" rows", disable=not show_progress) as bar:
         for rows in chain([first], chunks):
@@ -113,26 +117,22 @@ def measure(
             results = predictor.decode(outputs.logits, tokens)
             for (row, parts), result in zip(texts_with_rows(rows, tokens), results, strict=True):
                 examples += family.examples(row, parts, measures=True)
-                if len(mistakes) < _MAX_MISTAKES and not family.is_right(row, result):
-                    mistakes.append(_mistake(row, result))
+                mistakes.take(row, result)
+                num_truncated += any(part.is_truncated for part in parts)
             num_rows += len(rows)
             bar.update(len(rows))
     measured = (kept, [e.label for e in examples], [e.info for e in examples])
     return Evaluation(
         metrics=family.metrics(*measured),
         num_rows=num_rows,
+        num_truncated=num_truncated,
         num_skipped=reader.num_skipped,
         skipped=tuple(str(bad) for bad in reader.skipped),
         engine=f"{predictor.engine} {predictor.precision}",
         seconds=time.perf_counter() - start,
         tables=family.tables(*measured),
-        mistakes=tuple(mistakes),
+        mistakes=mistakes.records(),
     )
-
-
-def _mistake(row: Row, result: dict[str, Any]) -> dict[str, Any]:
-    texts = {"text": row.text, **({"text_pair": row.text_pair} if row.text_pair else {})}
-    return {"row": row.origin, **texts, "label": row.label, "result": result}
 
 
 def _chunks(reader: RowReader) -> Iterator[list[Row]]:

@@ -312,10 +312,12 @@ def _teacher_width(request: FeatureRequest) -> int:
 
 
 def _digest(request: FeatureRequest, files: Sequence[DataFile], tokenizer_json: bytes) -> str:
+    schema = asdict(checked_schema(request.schema, request.task))
+    del schema["keep"]  # a cache keeps no columns
     parts = {
         "cache_format": _FORMAT,
         "files": digests_of_files(files),
-        "schema": asdict(checked_schema(request.schema, request.task)),
+        "schema": schema,
         "task": request.task.model_dump(mode="json"),
         "tokenizer": hashlib.sha256(tokenizer_json).hexdigest(),
         "max_tokens": request.max_tokens,

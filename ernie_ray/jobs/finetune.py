@@ -10,8 +10,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
 
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
@@ -30,16 +28,16 @@ from ernie_ray.jobs import runs
 from ernie_ray.jobs.checkpoint_snapshot import SCORE, mend_snapshot
 from ernie_ray.jobs.claimed_rows import claim_rows, digest_rows
 from ernie_ray.jobs.cpu_share import cpus_of_nodes, cpus_per_worker
-from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint
 from ernie_ray.jobs.prepare import prepare
 from ernie_ray.jobs.progress import MetricsFile, OnLine, start_buffer, watch
-from ernie_ray.jobs.report import write_report
-from ernie_ray.jobs.stopwatch import timed
+from ernie_ray.jobs.run_evaluation import evaluate_run
+from ernie_ray.jobs.run_facts import RunFacts, check_test_rows, gather_facts
+from ernie_ray.jobs.run_record import recorded
 from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.jobs.train_worker import TrainWorkerArgs, train_worker
 from ernie_ray.jobs.training_failure import explained
-from ernie_ray.jobs.worker_inputs import Prepared, row_schema
+from ernie_ray.jobs.worker_inputs import Prepared, check_files
 from ernie_ray.modeldir import Lineage
 from ernie_ray.models.start import read_spec
 from ernie_ray.tasks import family_of
@@ -53,12 +51,14 @@ class FinetuneResult:
     Attributes:
         run: The run folder.
         model: The exported model directory.
+        facts: What the run was made of: rows, versions, warm start.
         metrics: Measured values by split: ``dev`` (best checkpoint), ``test`` (exported model).
-        seconds: Time taken by each stage.
+        seconds: Time taken by each stage, over all attempts.
     """
 
     run: Location
     model: Location
+    facts: RunFacts
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -116,25 +116,36 @@ def run_recipe(
         distillation: How a student learns; None: from labels, with the task's loss.
         show_progress: Draw progress bars on stderr.
     """
-    result = FinetuneResult(storage.resolve(run), storage.resolve(f"{run}/{runs.MODEL}"))
+    # Before the folder is claimed: a wrong name in a recipe must not keep the right one out.
+    check_files(recipe, storage)
     runs.claim_run(recipe.model_dump(mode="json"), run, storage)
-    with timed(result.seconds, "prepare"):
-        claim_rows(digest_rows(recipe, storage), run, storage)
-        prepared = prepare_run(recipe, run, storage, show_progress=show_progress)
-    with timed(result.seconds, "train"):
-        _train(recipe, distillation, run, prepared, storage, show_progress=show_progress)
-    with timed(result.seconds, "export"):
-        result.metrics["dev"] = _export(recipe, run, prepared, storage)
-    if recipe.data.test:
-        with timed(result.seconds, "evaluate"):
-            test = storage.resolve(recipe.data.test)
-            evaluation = measure(
-                storage.fetch(result.model), test, row_schema(recipe), show_progress=show_progress
-            )
-        result.metrics["test"] = evaluation.metrics
-        runs.write_json(evaluation.as_json(), f"{run}/{runs.EVALUATION}", storage)
-    runs.write_json(_as_json(result), f"{run}/{runs.RESULT}", storage)
-    _report(run, storage)
+    metrics: dict[str, dict[str, float]] = {}
+    with recorded(run, storage) as record:
+        with record.timed("prepare"):
+            claim_rows(digest_rows(recipe, storage), run, storage)
+            prepared = prepare_run(recipe, run, storage, show_progress=show_progress)
+            facts = gather_facts(recipe, prepared, storage)
+            if recipe.data.test:
+                facts.rows["test"] = check_test_rows(recipe, prepared.start, storage)
+        record.facts = facts
+        record.write()
+        with record.timed("train"):
+            _train(recipe, distillation, run, prepared, storage, show_progress=show_progress)
+        with record.timed("export"):
+            metrics["dev"] = _export(recipe, run, prepared, storage)
+        with record.timed("evaluate"):
+            evaluation = evaluate_run(recipe, run, storage, show_progress=show_progress)
+        if recipe.data.test and evaluation is not None:
+            metrics["test"] = evaluation.metrics
+            record.facts = facts.with_truncated("test", evaluation.num_truncated)
+        result = FinetuneResult(
+            storage.resolve(run),
+            storage.resolve(f"{run}/{runs.MODEL}"),
+            record.facts,
+            metrics,
+            record.seconds,
+        )
+        runs.write_json(_as_json(result), f"{run}/{runs.RESULT}", storage)
     return result
 
 
@@ -164,25 +175,14 @@ def train_prepared(
         ErnieRayError: Training failed more often than ``scaling.max_failures``.
     """
     runs.claim_run(recipe.model_dump(mode="json"), run, storage)
-    _train(
-        recipe, None, run, prepared, storage,
-        on_line=on_line, callbacks=callbacks, num_runs=num_runs,
-    )  # fmt: skip
-
-
-def _report(run: str, storage: Storage) -> None:
-    """Write the report into the run folder, wherever that is."""
-    location = storage.resolve(run)
-    if isinstance(location, Path):
-        write_report(location)
-        return
-    with TemporaryDirectory(prefix="ernie-ray-report-") as folder:
-        copy = Path(folder) / run.rstrip("/").rpartition("/")[2]
-        copy.mkdir()
-        for name in (runs.RECIPE, runs.METRICS, runs.RESULT, runs.EVALUATION):
-            if storage.exists(f"{run}/{name}"):
-                (copy / name).write_bytes(storage.fetch(f"{run}/{name}").read_bytes())
-        storage.publish(write_report(copy), f"{run}/{runs.REPORT}")
+    with recorded(run, storage) as record:
+        record.facts = gather_facts(recipe, prepared, storage)
+        record.write()
+        with record.timed("train"):
+            _train(
+                recipe, None, run, prepared, storage,
+                on_line=on_line, callbacks=callbacks, num_runs=num_runs,
+            )  # fmt: skip
 
 
 def _train(
@@ -308,5 +308,6 @@ def _as_json(result: FinetuneResult) -> dict[str, Any]:
         "run": str(result.run),
         "model": str(result.model),
         "metrics": result.metrics,
+        "rows": {split: facts.model_dump() for split, facts in result.facts.rows.items()},
         "seconds": result.seconds,
     }

@@ -57,8 +57,9 @@ class Parts:
 
     def read(self, file: int, chunk: int) -> pa.Table:
         """Read a chunk's rows back."""
-        path = self._storage.fetch(f"{self._folder}/{_part_name(file, chunk)}")
-        return pyarrow.parquet.read_table(path, partitioning=None)
+        # Opened in place: copies of a remote job's parts would add up to one of its whole output.
+        with self._storage.open(f"{self._folder}/{_part_name(file, chunk)}") as stream:
+            return pyarrow.parquet.read_table(stream, partitioning=None)
 
     def in_order(self, num_rows_per_file: Mapping[int, int]) -> Iterator[pa.Table]:
         """Give all chunks in input order, with the column ``id``: the row's place in the input.
@@ -99,7 +100,8 @@ class Parts:
             return
         try:
             file, chunk = (int(part) for part in name.removesuffix(".parquet").split("-")[1:])
-            metadata = pyarrow.parquet.read_metadata(self._storage.fetch(f"{self._folder}/{name}"))
+            with self._storage.open(f"{self._folder}/{name}") as stream:
+                metadata = pyarrow.parquet.read_metadata(stream)
         except (ValueError, OSError, pa.ArrowException):
             return  # not a whole part: it is done again
         self.num_rows[file, chunk] = int(metadata.num_rows)

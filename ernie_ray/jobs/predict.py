@@ -25,6 +25,7 @@ from ernie_ray.jobs.prediction_files import (
     open_writer,
     prediction_schema,
     prediction_table,
+    with_kept,
 )
 from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, texts_of
 from ernie_ray.jobs.storage import Location, Storage, staging_path
@@ -35,7 +36,7 @@ from ernie_ray.text.row_schema import RowSchema
 from ernie_ray.text.rows import OnBad
 
 # Counts up when the same input would give other parts.
-_FORMAT = 1
+_FORMAT = 2
 ROWS_PER_CHUNK = 512
 
 
@@ -115,7 +116,8 @@ def predict(
     Raises:
         DataError: A file or row cannot be used.
         ModelDirError: The model directory is broken.
-        ConfigError: The engine cannot be had, or the output has no place.
+        ConfigError: The engine cannot be had, the output has no place, or a column to keep has the
+            name of one that predictions have.
     """
     folder = storage.fetch(request.model_dir)
     manifest = read_manifest(folder)
@@ -124,6 +126,7 @@ def predict(
         manifest,
         has_pair=request.schema.text_pair is not None,
         has_vectors=request.has_vectors,
+        keep=request.schema.keep,
     )
     loading = request if num_actors else replace(request, model_dir=folder)
     run = ChunkRun(
@@ -144,7 +147,7 @@ def predict(
             with open_writer(staging, kind, schema) as writer:
                 for rows in parts.in_order(lengths):
                     good = bad_rows.good(rows)
-                    writer.write(good.select(schema.names))
+                    writer.write(with_kept(good, request.schema.keep).select(schema.names))
                     num_rows += good.num_rows
             bad_rows.refuse_none_left(num_rows)
             if staging is not None and output is not None:

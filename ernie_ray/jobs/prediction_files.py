@@ -5,6 +5,7 @@ Knows what the results of each task family look like; not how they were computed
 
 from __future__ import annotations
 
+import json
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ from typing import Any, BinaryIO, Literal, Protocol, Self
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
+from ernie_ray.errors import ConfigError
 from ernie_ray.inference.predictor import Prediction
 from ernie_ray.modeldir import (
     ClassificationSpec,
@@ -30,22 +33,48 @@ from ernie_ray.modeldir import (
 Format = Literal["jsonl", "parquet", "npy"]
 
 _PLACE = [("start", pa.int64()), ("end", pa.int64()), ("score", pa.float32())]
+_AS_JSON = {"holds": "JSON"}
+"""Marks columns whose values are JSON in any form, as texts."""
 _OWN_COLUMNS = ("id", "text", "text_pair", "is_truncated", "vector")
 
 
-def prediction_schema(manifest: Manifest, *, has_pair: bool, has_vectors: bool) -> pa.Schema:
-    """Describe a prediction: ``id``, the text(s), the task's result, and the vector if wanted.
+def prediction_schema(
+    manifest: Manifest, *, has_pair: bool, has_vectors: bool, keep: Sequence[str] = ()
+) -> pa.Schema:
+    """Describe a prediction: ``id``, kept columns, text(s), the task's result, perhaps the vector.
 
-    ``id`` is the row's position in the input from 0, bad rows counted too.
+    ``id`` is the row's position in the input from 0, bad rows counted too, unless the rows' own
+    ``id`` is kept.
+
+    Raises:
+        ConfigError: A column to keep has the name of one that the prediction has itself.
     """
-    columns = [("id", pa.int64()), ("text", pa.string())]
+    columns: list[pa.Field] = [pa.field("text", pa.string())]
     if has_pair:
-        columns.append(("text_pair", pa.string()))
-    columns.append(("is_truncated", pa.bool_()))
-    columns += _result_columns(manifest.task)
+        columns.append(pa.field("text_pair", pa.string()))
+    columns.append(pa.field("is_truncated", pa.bool_()))
+    columns += [pa.field(name, kind) for name, kind in _result_columns(manifest.task)]
     if has_vectors:
-        columns.append(("vector", pa.list_(pa.float32(), manifest.vector.size)))
-    return pa.schema(columns)
+        columns.append(pa.field("vector", pa.list_(pa.float32(), manifest.vector.size)))
+    if taken := [field.name for field in columns if field.name in keep]:
+        raise ConfigError(
+            f"the column {taken[0]!r} cannot be kept, since predictions have one of that name; "
+            "rename it in the rows"
+        )
+    kept = [pa.field(name, pa.string(), metadata=_AS_JSON) for name in keep]
+    ids = [] if "id" in keep else [pa.field("id", pa.int64())]
+    return pa.schema([*ids, *kept, *columns])
+
+
+def with_kept(rows: pa.Table, keep: Sequence[str]) -> pa.Table:
+    """Put what rows had in some columns, one list a row in ``kept``, into columns of their own."""
+    for i, name in enumerate(keep):
+        values = pc.list_element(rows["kept"], i)
+        place = rows.schema.get_field_index(name)
+        rows = (
+            rows.append_column(name, values) if place < 0 else rows.set_column(place, name, values)
+        )
+    return rows
 
 
 def _result_columns(task: TaskSpec) -> list[tuple[str, pa.DataType]]:
@@ -75,15 +104,16 @@ def prediction_table(
 
     Args:
         rows: Good rows with the columns ``file``, ``row``, ``text``, ``text_pair``, ``problem``
-            and ``is_fatal``.
+            and ``is_fatal``, and perhaps ``kept``.
         predictions: One per row.
-        schema: As from ``prediction_schema``.
+        schema: As from ``prediction_schema``, without columns to keep.
 
     Returns:
-        The columns of ``schema`` except ``id``, and those that the collector of blocks needs.
+        The columns of ``schema`` except ``id``, ``kept`` as it was, and those that the collector of
+        blocks needs.
     """
     columns: dict[str, Any] = {
-        name: rows[name] for name in ("file", "row", "problem", "is_fatal", "text")
+        name: rows[name] for name in ("file", "row", "problem", "is_fatal", "text", "kept")
     }
     if "text_pair" in schema.names:
         columns["text_pair"] = rows["text_pair"]
@@ -118,9 +148,9 @@ class PredictionWriter(Protocol):
 def open_writer(path: Path | None, kind: Format, schema: pa.Schema) -> PredictionWriter:
     """Open a file for predictions; None: lines of JSON on standard output."""
     if path is None:
-        return _JsonLines(sys.stdout.buffer, closes=False)
+        return _JsonLines(sys.stdout.buffer, schema, closes=False)
     if kind == "jsonl":
-        return _JsonLines(path.open("wb"), closes=True)
+        return _JsonLines(path.open("wb"), schema, closes=True)
     if kind == "npy":
         return _VectorArray(path, schema.field("vector").type.list_size)
     return _Parquet(path, schema)
@@ -143,12 +173,15 @@ class _Closing(ABC):
 
 
 class _JsonLines(_Closing):
-    def __init__(self, stream: BinaryIO, *, closes: bool) -> None:
+    def __init__(self, stream: BinaryIO, schema: pa.Schema, *, closes: bool) -> None:
         self._stream = stream
+        self._json = _json_columns(schema)
         self._closes = closes
 
     def write(self, table: pa.Table) -> None:
         columns = {name: _json_values(table[name].combine_chunks()) for name in table.column_names}
+        for name in self._json:
+            columns[name] = [orjson.Fragment(text) for text in columns[name]]
         for values in zip(*columns.values(), strict=True):
             record = dict(zip(columns, values, strict=True))
             line = orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -166,6 +199,10 @@ class _Parquet(_Closing):
         self._schema = schema
 
     def write(self, table: pa.Table) -> None:
+        for name in _json_columns(self._schema):
+            place = table.schema.get_field_index(name)
+            texts = [_text_in_json(text) for text in table[name].to_pylist()]
+            table = table.set_column(place, name, pa.array(texts, pa.string()))
         self._writer.write_table(table.cast(self._schema))
 
     def _close(self) -> None:
@@ -196,6 +233,17 @@ class _VectorArray(_Closing):
         shape = (self._num_rows, self._size)
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._stream, header)
+
+
+def _json_columns(schema: pa.Schema) -> list[str]:
+    wanted = {key.encode(): value.encode() for key, value in _AS_JSON.items()}
+    return [field.name for field in schema if field.metadata == wanted]
+
+
+def _text_in_json(text: str) -> str | None:
+    """Give a text as it is, null as null, and anything else as the JSON that it is."""
+    value = json.loads(text)
+    return value if value is None or isinstance(value, str) else text
 
 
 def _json_values(column: pa.Array) -> Sequence[Any]:

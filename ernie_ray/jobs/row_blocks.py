@@ -32,6 +32,7 @@ ROW_COLUMNS = pa.schema(
         ("query", pa.string()),
         ("teacher_logits", pa.list_(pa.float32())),
         ("copy", pa.int32()),
+        ("kept", pa.list_(pa.string())),
         ("problem", pa.string()),
         ("is_fatal", pa.bool_()),
     ]
@@ -74,6 +75,7 @@ def record_of(number: int, row: Row | BadRow) -> dict[str, object]:
         "query": row.query,
         "teacher_logits": row.teacher_logits,
         "copy": row.copy,
+        "kept": row.kept,
     }
 
 

@@ -6,11 +6,14 @@ start/             pretrained encoder, tokenizer and task, as the workers read t
                    start also warm_start.json: which parameters were taken, left and missing
 features/          tokenized rows
 train/             Ray Train's folder: checkpoints
+run.json           what the run is made of: versions, digests and counts of the rows, what a warm
+                   start took, and the seconds of each stage
 metrics.jsonl      one line of training metrics per interval, one per evaluation
 model/             the exported model directory
-evaluation.json    metrics, tables and wrong rows of the test rows
+evaluation.json    metrics, tables and wrong rows of the test rows, or, without any, of the dev rows
 result.json        what the run came to
-report.html        all of this for a reader: one file that needs no network
+report.html        all of this for a reader: one file that needs no network; a run that was
+                   interrupted has it, too
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ RECIPE = "recipe.json"
 ROWS = "rows.json"
 START = "start"
 FEATURES = "features"
+FACTS = "run.json"
 WARM_START = "warm_start.json"
 EVALUATION = "evaluation.json"
 REPORT = "report.html"
@@ -114,6 +118,14 @@ def claim_run(wanted: dict[str, Any], run: str, storage: Storage) -> None:
             f"{storage.resolve(run)} holds a run with another {', '.join(sorted(changed))}; "
             "choose another --output, or give the same recipe to go on with that run"
         )
+
+
+def read_json(name: str, storage: Storage) -> dict[str, Any]:
+    """Give the contents of a JSON file that ``write_json`` put there; empty if there is none."""
+    if not storage.exists(name):
+        return {}
+    content: dict[str, Any] = json.loads(storage.fetch(name).read_text(encoding="utf-8"))
+    return content
 
 
 def write_json(value: Any, name: str, storage: Storage) -> None:

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 
 @contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Note how long the block took; nothing if it raises.
+    """Add how long the block took, even if it raises.
 
     Args:
-        seconds: Gets the entry.
+        seconds: Seconds by stage; the stage's are added to what it has.
         stage: Its name.
     """
     start = time.monotonic()
-    yield
-    seconds[stage] = round(time.monotonic() - start, 2)
+    try:
+        yield
+    finally:
+        seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - start, 2)

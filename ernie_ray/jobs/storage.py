@@ -13,20 +13,24 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow
 import pyarrow.fs
 
 from ernie_ray.errors import ConfigError, DataError
-from ernie_ray.text.row_files import file_system, first_line, is_uri
+from ernie_ray.text.row_files import DataFile, file_system, first_line, is_uri
 
 Location = Path | str
 """An absolute local path, or a URI."""
 
 # Set by Ray's job supervisor for the command of a submitted job, and for nothing else.
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+
+# Folders that hold one thing on its way to a URI, and end with it.
+_STAGING = "ernie-ray-staging-"
 
 
 def is_submitted_job(environ: Mapping[str, str]) -> bool:
@@ -162,6 +166,16 @@ class Storage:
             raise DataError(f"{location}: cannot be downloaded: {first_line(error)}") from error
         return target
 
+    def open(self, name: str | Path) -> IO[bytes]:
+        """Open an existing file for reading where it lies, without keeping a copy.
+
+        Raises:
+            ConfigError: See ``resolve``.
+            DataError: It cannot be opened.
+        """
+        location = str(self.resolve(name))
+        return DataFile(location, "", location).open()
+
     def publish(self, local: Path, name: str | Path, *, last: str | None = None) -> Location:
         """Move a finished file or folder to its place, whole or not at all.
 
@@ -185,6 +199,9 @@ class Storage:
             else:
                 _upload(local, location, last)
                 _remove(local)
+                if local.parent.name.startswith(_STAGING):
+                    with suppress(OSError):
+                        local.parent.rmdir()
         except (OSError, pyarrow.ArrowException) as error:
             raise DataError(f"{location}: cannot be written: {first_line(error)}") from error
         return location
@@ -219,7 +236,7 @@ def staging_path(location: Location) -> Path:
         temporary files.
     """
     if isinstance(location, str):
-        return Path(tempfile.mkdtemp(prefix="ernie-ray-")) / location.rpartition("/")[2]
+        return Path(tempfile.mkdtemp(prefix=_STAGING)) / location.rpartition("/")[2]
     location.parent.mkdir(parents=True, exist_ok=True)
     return _beside(location)
 

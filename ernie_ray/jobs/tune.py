@@ -28,11 +28,12 @@ from ernie_ray.jobs import runs
 from ernie_ray.jobs.claimed_rows import claim_rows, digest_rows
 from ernie_ray.jobs.finetune import metric_of
 from ernie_ray.jobs.prepare import prepare
+from ernie_ray.jobs.run_record import report_run
 from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.jobs.train_controllers import TrainControllers
 from ernie_ray.jobs.trial_run import TrialArgs, run_trial
 from ernie_ray.jobs.trials import TRIALS, Evaluation, Trial, TrialBoard
-from ernie_ray.jobs.worker_inputs import Prepared
+from ernie_ray.jobs.worker_inputs import Prepared, check_files
 
 BEST = "best.toml"
 TABLE = "trials.txt"
@@ -85,6 +86,7 @@ def tune(
         ErnieRayError: No trial could be measured.
         KeyboardInterrupt: Ctrl-C; what is done is kept.
     """
+    check_files(recipe, storage)
     free = {"tune": {"num_trials", "max_concurrent"}}  # may change when a search goes on
     runs.claim_run(recipe.model_dump(mode="json", exclude=free), output, storage)
     rows = digest_rows(recipe, storage)
@@ -281,6 +283,9 @@ def _finish(
     mode = recipe.tune.mode
     table = board.table(metric, mode)
     runs.write_text(table + "\n", f"{output}/{TABLE}", storage)
+    for trial in board.trials:  # one that was stopped is ended before it can do so itself
+        if storage.exists(f"{_run_of(trial, output)}/{runs.RECIPE}"):
+            report_run(_run_of(trial, output), storage)
     best = board.best(mode)
     evaluation = best.best(mode) if best else None
     if best is None or evaluation is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ernie_ray.config import DistillRecipe, LessonRecipe, Recipe
+from ernie_ray.errors import DataError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.features import FeatureRequest, build_feature_cache
 from ernie_ray.jobs.storage import Location, Storage, staging_path
@@ -19,6 +20,9 @@ from ernie_ray.modeldir.folder import TOKENIZER
 from ernie_ray.models.start import read_spec
 from ernie_ray.tasks.from_recipe import loose_schema
 from ernie_ray.text.row_schema import RowSchema
+from ernie_ray.text.rows import files_of
+
+SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,25 @@ def row_schema(recipe: Recipe | DistillRecipe | LessonRecipe) -> RowSchema:
         header=data.columns,
     )
     return schema if recipe.task is None else loose_schema(recipe.task, schema)
+
+
+def check_files(recipe: Recipe | DistillRecipe | LessonRecipe, storage: Storage) -> None:
+    """Look for the recipe's files, so that a wrong name is an error before any work is done.
+
+    Args:
+        recipe: Names the files.
+        storage: Resolves them.
+
+    Raises:
+        DataError: There is no file of a known format at one of the places.
+    """
+    schema = row_schema(recipe)
+    for split in SPLITS:
+        if name := getattr(recipe.data, split):
+            try:
+                files_of(storage.resolve(name), schema)
+            except DataError as error:
+                raise DataError(f"data.{split}: {error}") from error
 
 
 def start_folder(run: str, storage: Storage, write: Callable[[Path], None]) -> Location:

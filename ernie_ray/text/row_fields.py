@@ -5,6 +5,7 @@ Opens no file; what each form of label may hold is in ``ernie_ray.text.row_value
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 
@@ -39,6 +40,8 @@ def check_fields(index: int, origin: str, fields: Mapping[str, object], schema: 
         MissingColumnError: A column that the schema names is not there.
         UnfitError: A field holds what it must not; the message says what to change.
     """
+    # Before units are joined: what is kept is what the file has.
+    kept = tuple(_kept(_value_of(fields, column), column) for column in schema.keep)
     units = None
     if schema.holds == "entities" and has_units(value := _value_of(fields, schema.text)):
         units = units_of(value, schema.text)
@@ -68,6 +71,7 @@ def check_fields(index: int, origin: str, fields: Mapping[str, object], schema: 
         query,
         teacher_logits=None if logits is None else _logits_of(logits, str(schema.teacher_logits)),
         copy=0 if copy is None else _copy_of(copy, str(schema.copy)),
+        kept=kept,
     )
 
 
@@ -100,6 +104,22 @@ def _copy_of(value: object, column: str) -> int:
         return int(str(value))
     except ValueError:
         raise UnfitError(f"'{column}' is {kind_of(value)}; write a whole number") from None
+
+
+def _kept(value: object, column: str) -> str:
+    """Write what a column holds as JSON; dates and decimal numbers of parquet become texts."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+        text.encode("utf-8")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UnfitError(f"'{column}' is {kind_of(value)}, which JSON cannot hold") from error
+    return text
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bytes):
+        raise TypeError
+    return str(value)
 
 
 def _value_of(fields: Mapping[str, object], column: str) -> object:

@@ -35,6 +35,7 @@ class RowSchema:
         teacher_logits: Column of a teacher's logits, a list of numbers that rows may lack; None:
             not read.
         copy: Column with the number of an augmented copy, which rows may lack; None: not read.
+        keep: Columns that are passed on as they are, whatever they hold.
     """
 
     text: str = "text"
@@ -50,6 +51,7 @@ class RowSchema:
     is_label_optional: bool = False
     teacher_logits: str | None = None
     copy: str | None = None
+    keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.labels is not None and self.label is None:
@@ -59,10 +61,12 @@ class RowSchema:
                 f"the columns {list(self.columns)} must differ; text, text_pair, label and "
                 "query cannot share one"
             )
+        if len(set(self.keep)) != len(self.keep):
+            raise ConfigError(f"the columns to keep {list(self.keep)} must differ")
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column that is read."""
+        """Every column that is read, but for those that are only kept."""
         named = (
             *(self.text, self.text_pair, self.label, self.query),
             *(self.teacher_logits, self.copy),
@@ -91,6 +95,7 @@ class Row:
         query: What rows are ranked by, else None.
         teacher_logits: What a teacher gave for the row, before temperature; None: none did.
         copy: 0 for a row as it was given, 1, 2... for its augmented copies.
+        kept: What the columns ``RowSchema.keep`` hold, each as JSON.
     """
 
     index: int
@@ -101,6 +106,7 @@ class Row:
     query: str | None = None
     teacher_logits: tuple[float, ...] | None = None
     copy: int = 0
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

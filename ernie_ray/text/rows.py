@@ -101,7 +101,8 @@ def check_rows(file: DataFile, schema: RowSchema) -> Iterator[Row | BadRow]:
     Raises:
         DataError: The file cannot be read to its end, or lacks a column.
     """
-    columns = (*schema.columns, *(("is_impossible",) if schema.holds == "answers" else ()))
+    flags = ("is_impossible",) if schema.holds == "answers" else ()
+    columns = (*schema.columns, *schema.keep, *flags)
     for index, (line, fields) in enumerate(read_raw_rows(file, columns, schema.header)):
         origin = f"{file.name}:{line}"
         if isinstance(fields, str):

@@ -85,6 +85,12 @@ def test_a_search_goes_on_stops_what_falls_behind_and_writes_the_best_recipe(sea
     assert best.training.learning_rate == first["values"]["training.learning_rate"]
     claimed = json.loads((result.run / runs.RECIPE).read_text())
     assert best.model_dump(mode="json") == claimed  # so that `finetune` goes on in its folder
+    for trial in (folder / "found" / "trials").iterdir():
+        facts = json.loads((trial / runs.FACTS).read_text())
+        assert facts["rows"]["train"]["num_rows"] == 160
+        page = (trial / runs.REPORT).read_text(encoding="utf-8")
+        assert facts["versions"]["ray"] in page
+        assert "<svg" in page
     assert not list((folder / "found").glob(".tune-*"))
     wait_for_all_cpus()  # of the stopped trial's workers
 

