@@ -49,7 +49,9 @@ class TaskSection(Section):
     objective: Literal["regression", "ranking"] = Field(
         "regression", description="What a pair's number means."
     )
-    low: float = Field(0.0, description="Smallest label of a pair.")
+    low: float = Field(
+        0.0, description="Smallest label of a pair; in a ranking it means not relevant."
+    )
     high: float = Field(1.0, description="Largest label of a pair.")
     scheme: Literal["BIO", "BIOES"] = Field("BIO", description="Tags that a tagger learns.")
     max_answer_tokens: int = Field(100, gt=0, description="Longest answer of a reader, in tokens.")
@@ -218,14 +220,25 @@ class Recipe(Section):
         return self.model.name
 
     @model_validator(mode="after")
-    def _batch_fits_workers(self) -> Recipe:
+    def _is_possible(self) -> Recipe:
         if self.task.family in ("pair", "reading") and not self.data.text_pair_column:
             raise ValueError(
                 f"task.family={self.task.family} needs pairs: name the column of the second text "
                 "in data.text_pair_column"
             )
+        check_queries(self.data, self.task)
         check_workers(self.training, self.scaling)
         return self
+
+
+def check_queries(data: DataSection, task: TaskSection) -> None:
+    """Raise ValueError if a ranking is to be measured and nothing says which rows it ranks."""
+    is_ranking = task.family == "pair" and task.objective == "ranking"
+    if is_ranking and (data.dev or data.test) and not data.query_column:
+        raise ValueError(
+            "a ranking is measured query by query: name the column that candidates of one "
+            "query share in data.query_column"
+        )
 
 
 def check_workers(training: TrainingSection, scaling: ScalingSection) -> None:

@@ -92,6 +92,7 @@ def build_feature_cache(
     Raises:
         DataError: A file or row cannot be used; the message names file, line and field.
         SourceError: The tokenizer cannot be read.
+        ConfigError: A ranking is to be measured, but no column names the rows' query.
     """
     files = files_of(request.location, request.schema)
     tokenizer_json = _read_tokenizer(request.tokenizer)
@@ -99,7 +100,8 @@ def build_feature_cache(
     path = cache_dir / f"features-{digest[:16]}"
     if (path / SUMMARY_FILE).is_file():
         return FeatureCache.open(path)
-    dataset = row_dataset(files, checked_schema(request.schema, request.task)).map_batches(
+    schema = checked_schema(request.schema, request.task, measures=request.measures)
+    dataset = row_dataset(files, schema).map_batches(
         _tokenize_block,
         batch_size=None,
         batch_format="pyarrow",

@@ -44,6 +44,8 @@ class TaskFamily(Protocol):
     """True: texts are cut into windows, and logits are [N, T, C]."""
     takes_pairs: bool
     """True: every row must be a pair."""
+    ranks_by_query: bool
+    """True: metrics compare the rows of each query, so every measured row must name its query."""
 
     @property
     def label_width(self) -> int:

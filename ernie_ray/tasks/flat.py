@@ -26,6 +26,7 @@ class Flat(ABC, Generic[S]):
 
     is_per_token = False
     takes_pairs = False
+    ranks_by_query = False
 
     def __init__(self, spec: S) -> None:
         self.spec: S = spec

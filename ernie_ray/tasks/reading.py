@@ -34,6 +34,7 @@ class Reading:
     primary_metric = "f1"
     is_per_token = True
     takes_pairs = True
+    ranks_by_query = False
     label_width = 2
 
     def __init__(self, spec: ReadingSpec) -> None:

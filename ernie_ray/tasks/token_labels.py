@@ -36,6 +36,7 @@ class TokenLabels:
     primary_metric = "entity_f1"
     is_per_token = True
     takes_pairs = False
+    ranks_by_query = False
     label_width = PER_TOKEN
 
     def __init__(self, spec: TokenLabelsSpec) -> None:

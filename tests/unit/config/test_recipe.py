@@ -42,6 +42,14 @@ def test_a_wrong_setting_is_an_error_that_names_it(assignments, named):
         load_recipe("classify", [*GIVEN, *assignments])
 
 
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_a_ranking_that_is_measured_needs_a_column_of_queries(split):
+    changes = [*GIVEN, "data.query_column="]
+    with pytest.raises(ConfigError, match=r"data\.query_column"):
+        load_recipe("ranking", [*changes, f"data.{split}=/data/rows.jsonl"])
+    assert load_recipe("ranking", changes).data.query_column == ""  # learning needs none
+
+
 def test_a_missing_key_is_an_error_that_says_how_to_give_it():
     with pytest.raises(ConfigError, match=r"--set data\.train="):
         load_recipe("classify")
