@@ -1,7 +1,9 @@
+import gzip
 import json
 import re
 import string
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,8 +112,34 @@ def test_words_between_chinese_characters_stay_whole():
     assert mixed_units("《战国无双3》由ω-force 1.5开发") == [
         *"战国无双", "3", "由", "ωforce", "1.5", "开", "发",
     ]  # fmt: skip
+
+
+def test_the_language_of_a_text_is_that_of_most_of_it():
     assert is_chinese("在 Paris")
+    assert is_chinese("《Super Mario Bros. Super Show》是一部电视剧，共五十二集。")
     assert not is_chinese("Paris, ça va?")
+    assert not is_chinese("The Yuan dynasty (元朝, Yuán Cháo) was founded by Kublai Khan in 1271.")
+    assert not is_chinese("1,271")
+
+
+def test_an_english_answer_beside_a_chinese_name_is_measured_by_squads_rules():
+    context = "The Yuan dynasty (元朝) was founded by Kublai Khan."
+    labelled = row([["Yuan dynasty", 4]], context=context)
+    (example,) = READER.examples(labelled, windows([NO_PLACE, (0, 8), (9, 16)]), measures=True)
+    found = READER.metrics([logits(3, 1, 2)], [], [example.info])
+    assert found["exact_match"] == 1.0  # SQuAD leaves the article out, CMRC2018 does not
+    assert READER.is_right(labelled, {"answer": "the Yuan dynasty"})
+
+
+@pytest.mark.parametrize(("folder", "chinese"), [("cmrc2018", True), ("xquad_en", False)])
+def test_every_context_of_a_published_set_is_measured_by_that_sets_rules(folder, chinese):
+    files = sorted((Path("../shared/data/mrc") / folder).glob("*.json.gz"))
+    if not files:
+        pytest.skip(f"../shared/data/mrc/{folder} is not there")
+    for file in files:
+        data = json.loads(gzip.decompress(file.read_bytes()))["data"]
+        contexts = [p["context"] for article in data for p in article["paragraphs"]]
+        assert [is_chinese(context) for context in contexts] == [chinese] * len(contexts)
 
 
 def test_a_question_without_answers_is_right_only_if_none_is_given():
