@@ -37,7 +37,7 @@ from ernie_ray.text.row_schema import LABEL_SEPARATOR, Row, RowSchema
 from ernie_ray.text.rows import OnBad, files_of
 
 # Counts up when the same input would give another cache.
-_FORMAT = 3
+_FORMAT = 4
 _LABEL_COLUMNS = pa.schema(
     [("label", pa.string()), ("problem", pa.string()), ("is_fatal", pa.bool_())]
 )
