@@ -205,7 +205,7 @@ def _tokenize_block(
     for file, (row, tokens) in zip(
         good["file"].to_pylist(), texts_with_rows(rows_of(good), cut), strict=True
     ):
-        note = "" if row.label is None else family.note(row)
+        note = "" if row.label is None else family.note(row, tokens)
         examples = family.examples(row, tokens, measures=request.measures)
         lines += [
             _Line(file, row, i, example, "" if i else note)

@@ -39,9 +39,9 @@ class Flat(ABC, Generic[S]):
         """Leave the schema as it is."""
         return schema
 
-    def note(self, row: Row) -> str:
+    def note(self, row: Row, tokens: Sequence[TokenIds]) -> str:
         """Give no remark."""
-        del row
+        del row, tokens
         return ""
 
     def examples(self, row: Row, tokens: Sequence[TokenIds], *, measures: bool) -> list[Example]:

@@ -49,9 +49,9 @@ class TokenLabels:
             return replace(schema, holds="entities")
         return replace(schema, holds="entities", labels=kinds_of(self.spec.labels))
 
-    def note(self, row: Row) -> str:
+    def note(self, row: Row, tokens: Sequence[TokenIds]) -> str:
         """Give no remark."""
-        del row
+        del row, tokens
         return ""
 
     def examples(self, row: Row, tokens: Sequence[TokenIds], *, measures: bool) -> list[Example]:

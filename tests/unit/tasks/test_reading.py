@@ -14,7 +14,7 @@ from ernie_ray.modeldir import ReadingSpec
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.answer_metrics import answer_f1, exact_match, is_chinese, mixed_units
 from ernie_ray.tasks.answer_spans import best_answers, best_threshold, locate, token_span
-from ernie_ray.tasks.reading import DROPPED, FOUND_ELSEWHERE
+from ernie_ray.tasks.reading import CUT, DROPPED, FOUND_ELSEWHERE
 from ernie_ray.text.features import NO_PLACE, Window
 from ernie_ray.text.row_schema import Row
 
@@ -169,8 +169,8 @@ def test_an_answer_is_marked_only_where_a_window_holds_all_of_it():
     places = [NO_PLACE, NO_PLACE, (0, 2), (2, 4), (5, 6), NO_PLACE]
     assert token_span(places, (2, 6)) == (3, 4)
     assert token_span(places, (1, 3)) == (2, 3)
-    assert token_span(places, (5, 8)) == (0, 0)
-    assert token_span(places, None) == (0, 0)
+    assert token_span(places, (5, 8)) is None
+    assert token_span(places, None) is None
 
 
 def row(answers, context="abcd bcd"):
@@ -188,9 +188,25 @@ def test_rows_whose_answer_cannot_be_found_teach_nothing_but_are_measured():
     parts = windows([NO_PLACE, (0, 1)])
     assert READER.examples(row([["zz", 0]]), parts, measures=False) == []
     assert len(READER.examples(row([["zz", 0]]), parts, measures=True)) == 1
-    assert READER.note(row([["zz", 0]])) == DROPPED
-    assert READER.note(row([["bc", 2]])) == FOUND_ELSEWHERE
-    assert READER.note(row([["bc", 1]])) == READER.note(row([])) == ""
+    whole = windows([NO_PLACE, (0, 1), (1, 3), (3, 4), (5, 8)])
+    assert READER.note(row([["zz", 0]]), whole) == DROPPED
+    assert READER.note(row([["bc", 2]]), whole) == FOUND_ELSEWHERE
+    assert READER.note(row([["bc", 1]]), whole) == READER.note(row([]), whole) == ""
+
+
+def test_an_answer_that_no_window_holds_whole_is_not_learnt_as_no_answer():
+    parts = windows([NO_PLACE, (0, 1), (1, 2), (2, 3)], [NO_PLACE, (2, 3), (3, 4), (5, 6)])
+    long, short = row([["bcd", 1]]), row([["bc", 1]])
+    assert READER.examples(long, parts, measures=False) == []
+    assert READER.note(long, parts) == CUT
+    assert len(READER.examples(long, parts, measures=True)) == 2
+    assert [e.label.tolist() for e in READER.examples(short, parts, measures=False)] == [
+        [2, 3],
+        [0, 0],
+    ]
+    assert READER.note(short, parts) == ""
+    # A question without an answer is learnt from every window.
+    assert len(READER.examples(row([]), parts, measures=False)) == 2
 
 
 def logits(num_tokens, start=None, end=None, lead=9.0):
