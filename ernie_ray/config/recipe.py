@@ -9,7 +9,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-
 # Half of a window may be the question and a quarter overlaps with the next one; of less than ten
 # tokens nothing is left for the context, and special tokens and a prefix need some room, too.
 _MIN_READING_TOKENS = 16

@@ -260,20 +260,22 @@ def answers_label(value: object, column: str, context: str, is_impossible: objec
         return "[]"
     if not value and is_impossible is False:
         raise UnfitError(f"label '{column}' is empty although 'is_impossible' is false")
-    answers = []
-    for answer in value:
-        if not isinstance(answer, Mapping):
-            raise UnfitError(f"label '{column}' has {kind_of(answer)}; write text and answer_start")
-        text, start = answer.get("text"), answer.get("answer_start")
-        if not isinstance(text, str) or not text.strip():
-            raise UnfitError(f"label '{column}' has an answer whose text is {kind_of(text)}")
-        if isinstance(start, bool) or not isinstance(start, int):
-            raise UnfitError(f"label '{column}' has an answer_start that is {kind_of(start)}")
-        # A negative start is how several published sets say that they do not know it.
-        if start >= len(context):
-            raise UnfitError(
-                f"label '{column}' has an answer at {start}, past the end of a context of "
-                f"{len(context)} characters"
-            )
-        answers.append([text, start])
+    answers = [_answer(answer, column, context) for answer in value]
     return json.dumps(answers, ensure_ascii=False, separators=(",", ":"))
+
+
+def _answer(answer: object, column: str, context: str) -> tuple[str, int]:
+    if not isinstance(answer, Mapping):
+        raise UnfitError(f"label '{column}' has {kind_of(answer)}; write text and answer_start")
+    text, start = answer.get("text"), answer.get("answer_start")
+    if not isinstance(text, str) or not text.strip():
+        raise UnfitError(f"label '{column}' has an answer whose text is {kind_of(text)}")
+    if isinstance(start, bool) or not isinstance(start, int):
+        raise UnfitError(f"label '{column}' has an answer_start that is {kind_of(start)}")
+    # A negative start is how several published sets say that they do not know it.
+    if start >= len(context):
+        raise UnfitError(
+            f"label '{column}' has an answer at {start}, past the end of a context of "
+            f"{len(context)} characters"
+        )
+    return text, start
