@@ -21,7 +21,7 @@ _INITIAL_OR_NUMBER = re.compile(r"[^\W\d]|\d[\d.,]*")
 _ABBREVIATION = re.compile(
     r"[c-hj-npr-tvw]|a\.[adm]|p\.m|s\.[acg]|d\.c|l\.a|n\.[cjy]|ph\.d|u\.[kns]|u\.s\.a|u\.s\.s\.r"
     r"|adm|aug|ave|bros|calif|co|col|corp|cos|dec|dr|feb|fla|fri|ft|gen|ill|inc|jan|jr|lt|ltd"
-    r"|maj|mg|mich|mr|mrs|ms|nov|oct|okla|ore|pa|prof|rep|sen|sept?|sr|st|tenn|va|vs|vt"
+    r"|maj|mg|mich|mr|mrs|ms|nov|oct|okla|pa|prof|rep|sen|sept?|sr|st|tenn|va|vs|vt"
     r"|wash|wed|wis|yr"
 )
 
