@@ -87,6 +87,8 @@ def _bad_tags() -> Iterator[tuple[dict[str, Any], str]]:
         ["B-CITY", "O"], ["", "O"], [1, 2], ["O", None], "B-LOC", "B-LOC\x02I-LOC\x02O", 7,
     ):  # fmt: skip
         yield {"labels": tags}, "labels"
+    for tokens in ("好\x02\x02书", "\x02好\x02书", "好\x02书\x02"):
+        yield {"tokens": tokens, "labels": "B-LOC\x02O\x02O"}, "tokens"
     for tokens in ([], "", ["好", ""], ["好", 3], ["好", None], [" ", " "], 5, {"a": 1}):
         yield {"tokens": tokens}, "tokens"
     place = {"start": 0, "end": 1, "label": "LOC"}
@@ -121,6 +123,9 @@ def _bad_answers() -> Iterator[tuple[dict[str, Any], str]]:
         yield {"answers": answers}, "answers"
     yield {"is_impossible": "no"}, "is_impossible"
     yield {"is_impossible": False, "answers": []}, "answers"
+    yield {"is_impossible": True}, "is_impossible"
+    yield {"is_impossible": True, "answers": [{**answer, "answer_start": 99}]}, "is_impossible"
+    yield {"is_impossible": True, "answers": ["书"]}, "is_impossible"
 
 
 def changed(family: str, change: dict[str, Any]) -> dict[str, Any]:

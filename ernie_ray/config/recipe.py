@@ -9,6 +9,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+# Half of a window may be the question and a quarter overlaps with the next one; of less than ten
+# tokens nothing is left for the context, and special tokens and a prefix need some room, too.
+_MIN_READING_TOKENS = 16
+
 
 class Section(BaseModel):
     """One table of a recipe: frozen, and an unknown key is an error."""
@@ -49,7 +53,9 @@ class TaskSection(Section):
     objective: Literal["regression", "ranking"] = Field(
         "regression", description="What a pair's number means."
     )
-    low: float = Field(0.0, description="Smallest label of a pair.")
+    low: float = Field(
+        0.0, description="Smallest label of a pair; in a ranking it means not relevant."
+    )
     high: float = Field(1.0, description="Largest label of a pair.")
     scheme: Literal["BIO", "BIOES"] = Field("BIO", description="Tags that a tagger learns.")
     max_answer_tokens: int = Field(100, gt=0, description="Longest answer of a reader, in tokens.")
@@ -223,12 +229,20 @@ class Recipe(Section):
         return self.model.name
 
     @model_validator(mode="after")
-    def _batch_fits_workers(self) -> Recipe:
+    def _is_possible(self) -> Recipe:
         if self.task.family in ("pair", "reading") and not self.data.text_pair_column:
             raise ValueError(
                 f"task.family={self.task.family} needs pairs: name the column of the second text "
                 "in data.text_pair_column"
             )
+        if self.task.family == "reading" and self.model.max_tokens < _MIN_READING_TOKENS:
+            raise ValueError(
+                f"model.max_tokens={self.model.max_tokens} leaves no room for question and "
+                f"context; set at least {_MIN_READING_TOKENS}, better 256"
+            )
+        _check_queries(self.data, self.task)
+        _check_class_losses(self.task, self.training)
+        _check_patience(self.data, self.training)
         check_workers(self.training, self.scaling)
         check_metric(self.training, self.data)
         return self
@@ -238,6 +252,35 @@ def check_metric(training: TrainingSection, data: DataSection) -> None:
     """Raise ValueError if a metric is to decide that nothing is measured for."""
     if training.metric and not data.dev:
         raise ValueError(f"training.metric={training.metric} needs dev rows; name them in data.dev")
+
+
+def _check_class_losses(task: TaskSection, training: TrainingSection) -> None:
+    """Raise ValueError if a loss of exclusive classes is asked of another task."""
+    has_classes = task.family == "classification" and not task.multi_label
+    if not has_classes and (training.label_smoothing or training.class_weights != "none"):
+        raise ValueError(
+            "training.label_smoothing and training.class_weights need a classification with one "
+            "label per text; remove them"
+        )
+
+
+def _check_patience(data: DataSection, training: TrainingSection) -> None:
+    """Raise ValueError if training shall stop by a metric that nothing is measured for."""
+    if training.patience_evaluations and not data.dev:
+        raise ValueError(
+            f"training.patience_evaluations={training.patience_evaluations} needs dev rows to "
+            "measure; name them in data.dev, or set it to 0"
+        )
+
+
+def _check_queries(data: DataSection, task: TaskSection) -> None:
+    """Raise ValueError if a ranking is to be measured and nothing says which rows it ranks."""
+    is_ranking = task.family == "pair" and task.objective == "ranking"
+    if is_ranking and (data.dev or data.test) and not data.query_column:
+        raise ValueError(
+            "a ranking is measured query by query: name the column that candidates of one "
+            "query share in data.query_column"
+        )
 
 
 def check_workers(training: TrainingSection, scaling: ScalingSection) -> None:

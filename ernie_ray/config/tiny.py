@@ -191,6 +191,11 @@ class TinyRecipe(Section):
         for training in (self.general_training, self.training, self.plain_training):
             if training is not None:
                 check_workers(training, self.scaling)
+        if self.general_training is not None and self.general_training.patience_evaluations:
+            raise ValueError(
+                "general_training.patience_evaluations: nothing is measured while the student "
+                "learns from text alone; set it to 0"
+            )
         self.distillation.refuse_only_hard_epochs(self.training)
         for name, states in (("general", self.general), ("distillation", self.distillation)):
             if states.relation_weight and self.student.hidden_size % states.relation_heads:

@@ -85,7 +85,8 @@ def measure(
         show_progress: Draw a bar on stderr.
 
     Raises:
-        ConfigError: The model has no head, or the schema no label column.
+        ConfigError: The model has no head, or the schema no label column, or none of queries for
+            a ranking.
         DataError: A file or row cannot be used, or a label is none of the model's.
         ModelDirError: The model directory is broken.
     """
@@ -98,7 +99,8 @@ def measure(
         )
     if schema.label is None:
         raise ConfigError("rows without labels cannot be measured; name the label column")
-    reader = read_rows(location, checked_schema(schema, manifest.task), on_bad=options.on_bad)
+    schema = checked_schema(schema, manifest.task, measures=True)
+    reader = read_rows(location, schema, on_bad=options.on_bad)
     chunks = _chunks(reader)
     # Rows that cannot be used are an error before the model takes its time to load.
     first = next(chunks, [])

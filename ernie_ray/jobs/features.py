@@ -37,7 +37,7 @@ from ernie_ray.text.row_schema import LABEL_SEPARATOR, Row, RowSchema
 from ernie_ray.text.rows import OnBad, files_of
 
 # Counts up when the same input would give another cache.
-_FORMAT = 3
+_FORMAT = 4
 _LABEL_COLUMNS = pa.schema(
     [("label", pa.string()), ("problem", pa.string()), ("is_fatal", pa.bool_())]
 )
@@ -92,6 +92,7 @@ def build_feature_cache(
     Raises:
         DataError: A file or row cannot be used; the message names file, line and field.
         SourceError: The tokenizer cannot be read.
+        ConfigError: A ranking is to be measured, but no column names the rows' query.
     """
     files = files_of(request.location, request.schema)
     tokenizer_json = _read_tokenizer(request.tokenizer)
@@ -99,7 +100,8 @@ def build_feature_cache(
     path = cache_dir / f"features-{digest[:16]}"
     if (path / SUMMARY_FILE).is_file():
         return FeatureCache.open(path)
-    dataset = row_dataset(files, checked_schema(request.schema, request.task)).map_batches(
+    schema = checked_schema(request.schema, request.task, measures=request.measures)
+    dataset = row_dataset(files, schema).map_batches(
         _tokenize_block,
         batch_size=None,
         batch_format="pyarrow",
@@ -203,7 +205,7 @@ def _tokenize_block(
     for file, (row, tokens) in zip(
         good["file"].to_pylist(), texts_with_rows(rows_of(good), cut), strict=True
     ):
-        note = "" if row.label is None else family.note(row)
+        note = "" if row.label is None else family.note(row, tokens)
         examples = family.examples(row, tokens, measures=request.measures)
         lines += [
             _Line(file, row, i, example, "" if i else note)

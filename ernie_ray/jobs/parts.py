@@ -16,6 +16,7 @@ import pyarrow.parquet
 
 from ernie_ray.errors import DataError
 from ernie_ray.jobs.storage import Storage, staging_path
+from ernie_ray.text.uris import path_of
 
 _DIGEST_CHARACTERS = 12
 
@@ -27,8 +28,10 @@ def digest_of(key: Mapping[str, Any]) -> str:
 
 def parts_folder(output: str, digest: str) -> str:
     """Name the folder of a job's parts, beside its output and hidden from readers of folders."""
-    head, slash, name = output.rstrip("/").rpartition("/")
-    return f"{head}{slash}.{name}.parts-{digest[:_DIGEST_CHARACTERS]}"
+    path = path_of(output)
+    options = output.removeprefix(path)
+    head, slash, name = path.rstrip("/").rpartition("/")
+    return f"{head}{slash}.{name}.parts-{digest[:_DIGEST_CHARACTERS]}{options}"
 
 
 class Parts:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ernie_ray.errors import DataError
+from ernie_ray.errors import ConfigError, DataError
 from ernie_ray.modeldir import TaskSpec
 from ernie_ray.tasks import family_of
 from ernie_ray.text.row_files import DataFile
@@ -41,9 +41,25 @@ ROW_COLUMNS = pa.schema(
 are; ``is_fatal`` means that the file could not be read further."""
 
 
-def checked_schema(schema: RowSchema, task: TaskSpec) -> RowSchema:
-    """Give a schema what a task knows of its labels, so that others are found in reading."""
-    return family_of(task).row_schema(schema)
+def checked_schema(schema: RowSchema, task: TaskSpec, *, measures: bool = False) -> RowSchema:
+    """Give a schema what a task knows of its labels, so that others are found in reading.
+
+    Args:
+        schema: Columns of the rows.
+        task: What their labels are of.
+        measures: The rows are to be measured, not only learnt from.
+
+    Raises:
+        ConfigError: The rows of a ranking are measured, but no column names their query.
+    """
+    family = family_of(task)
+    if measures and family.ranks_by_query and schema.label is not None and schema.query is None:
+        # Else all rows would count as candidates of one query.
+        raise ConfigError(
+            "a ranking is measured query by query; name the column that candidates of one query "
+            "share (--query-column, or data.query_column in a recipe)"
+        )
+    return family.row_schema(schema)
 
 
 def read_blocks(

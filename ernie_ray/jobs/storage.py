@@ -21,7 +21,8 @@ import pyarrow
 import pyarrow.fs
 
 from ernie_ray.errors import ConfigError, DataError
-from ernie_ray.text.row_files import DataFile, file_system, first_line, is_uri
+from ernie_ray.text.row_files import DataFile, file_system, first_line
+from ernie_ray.text.uris import is_uri, join, normal, path_of
 
 Location = Path | str
 """An absolute local path, or a URI."""
@@ -67,16 +68,20 @@ class Storage:
     def resolve(self, name: str | Path) -> Location:
         """Turn a name into an absolute path or a URI; nothing need be there.
 
+        Options of a URI (``?...``) end up behind the whole path, also where the name was made by
+        adding ``/part`` to such a URI.
+
         Raises:
             ConfigError: The name is relative, and there is nothing that it could be relative to.
         """
         if is_uri(name):
-            return str(name)
+            return normal(str(name))
         path = Path(name).expanduser()
         if path.is_absolute():
             return path
         if self._root is not None:
-            return f"{self._root}/{path}" if is_uri(self._root) else Path(self._root) / path
+            is_remote = is_uri(self._root)
+            return join(self._root, str(path)) if is_remote else Path(self._root) / path
         if self._in_job:
             raise ConfigError(
                 f"{str(name)!r} is a relative path inside a submitted job, whose folder is an "
@@ -236,7 +241,7 @@ def staging_path(location: Location) -> Path:
         temporary files.
     """
     if isinstance(location, str):
-        return Path(tempfile.mkdtemp(prefix=_STAGING)) / location.rpartition("/")[2]
+        return Path(tempfile.mkdtemp(prefix=_STAGING)) / path_of(location).rpartition("/")[2]
     location.parent.mkdir(parents=True, exist_ok=True)
     return _beside(location)
 

@@ -26,6 +26,7 @@ from ernie_ray.jobs.file_digests import digest_of
 from ernie_ray.jobs.finetune import finetune, run_recipe
 from ernie_ray.jobs.joined_rows import all_texts, write_task_rows, write_texts
 from ernie_ray.jobs.prepare_lesson import prepare_lesson
+from ernie_ray.jobs.row_blocks import checked_schema
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import ClassificationSpec, EncoderConfig, Manifest, PairSpec, TaskSpec
 from ernie_ray.modeldir.folder import TOKENIZER, read_manifest
@@ -106,6 +107,8 @@ class _TinyChain(Chain[TinyRecipe]):
         )
         if family_of(self.task).takes_pairs and not data.text_pair_column:
             raise ConfigError("the teacher is asked pairs; name data.text_pair_column")
+        # The report at the chain's end measures; what it lacks must be said before hours of work.
+        checked_schema(self.schema, self.task, measures=True)
 
     def start(self) -> str:
         """Give the model directory of the student as it starts."""

@@ -59,13 +59,13 @@ def locate(answers: Sequence[tuple[str, int]], context: str) -> tuple[Place | No
     return None, False
 
 
-def token_span(places: Sequence[Place], answer: Place | None) -> tuple[int, int]:
-    """First and last token of an answer in a window; (0, 0) if not all of it is there."""
+def token_span(places: Sequence[Place], answer: Place | None) -> tuple[int, int] | None:
+    """First and last token of an answer in a window; None if not all of it is there."""
     if answer is None:
-        return 0, 0
+        return None
     inside = [i for i, (a, b) in enumerate(places) if a < answer[1] and b > answer[0] and a >= 0]
     if not inside or places[inside[0]][0] > answer[0] or places[inside[-1]][1] < answer[1]:
-        return 0, 0
+        return None
     return inside[0], inside[-1]
 
 

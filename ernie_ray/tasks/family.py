@@ -46,6 +46,8 @@ class TaskFamily(Protocol):
     """True: texts are cut into windows, and logits are [N, T, C]."""
     takes_pairs: bool
     """True: every row must be a pair."""
+    ranks_by_query: bool
+    """True: metrics compare the rows of each query, so every measured row must name its query."""
 
     @property
     def label_width(self) -> int:
@@ -54,8 +56,13 @@ class TaskFamily(Protocol):
     def row_schema(self, schema: RowSchema) -> RowSchema:
         """Complete a schema with what the task knows of its labels."""
 
-    def note(self, row: Row) -> str:
-        """Say what is peculiar about a labelled row, for the counts of a summary; mostly empty."""
+    def note(self, row: Row, tokens: Sequence[TokenIds]) -> str:
+        """Say what is peculiar about a labelled row, for the counts of a summary; mostly empty.
+
+        Args:
+            row: Its text and label.
+            tokens: What the task's cutter made of it.
+        """
 
     def examples(self, row: Row, tokens: Sequence[TokenIds], *, measures: bool) -> list[Example]:
         """Encode a row that was cut into one window or more.

@@ -26,6 +26,7 @@ class Flat(ABC, Generic[S]):
 
     is_per_token = False
     takes_pairs = False
+    ranks_by_query = False
 
     def __init__(self, spec: S) -> None:
         self.spec: S = spec
@@ -38,9 +39,9 @@ class Flat(ABC, Generic[S]):
         """Leave the schema as it is."""
         return schema
 
-    def note(self, row: Row) -> str:
+    def note(self, row: Row, tokens: Sequence[TokenIds]) -> str:
         """Give no remark."""
-        del row
+        del row, tokens
         return ""
 
     def examples(self, row: Row, tokens: Sequence[TokenIds], *, measures: bool) -> list[Example]:

@@ -41,6 +41,7 @@ class Pair(Flat[PairSpec]):
         self.metric_names: tuple[str, ...] = ("pearson", "spearman", "mean_squared_error")
         if is_ranking:
             self.metric_names = ("mrr", "map", *(f"ndcg@{k}" for k in _CUTOFFS))
+        self.ranks_by_query = is_ranking
 
     def row_schema(self, schema: RowSchema) -> RowSchema:
         """Expect numbers between the task's bounds, and for a ranking the query of each row."""
@@ -66,12 +67,17 @@ class Pair(Flat[PairSpec]):
         labels: RowArrays,
         infos: Sequence[str] = (),
     ) -> dict[str, float]:
-        """Pearson, Spearman and mean squared error; or MRR, MAP and nDCG@k over the queries."""
+        """Pearson, Spearman and mean squared error; or MRR, MAP and nDCG@k over the queries.
+
+        In a ranking a candidate is as relevant as its label is above ``low``.
+        """
         logits = np.asarray(outputs, dtype=np.float32).reshape(-1)
         scaled = np.asarray(labels, dtype=np.float32).reshape(-1).astype(np.float64)
-        truth = scaled * (self.spec.high - self.spec.low) + self.spec.low
+        above_low = scaled * (self.spec.high - self.spec.low)
         if self.spec.objective == "ranking":
-            return ranking_metrics(list(infos), logits, truth, _CUTOFFS)
+            # The lowest label means "not relevant", whatever number it is, and is 0 exactly here.
+            return ranking_metrics(list(infos), logits, above_low, _CUTOFFS)
+        truth = above_low + self.spec.low
         scores = self._scores(logits).astype(np.float64)
         error = float(np.mean((scores - truth) ** 2)) if len(truth) else 0.0
         # Of the logits and not of the scores: clipping to the bounds would make ties.

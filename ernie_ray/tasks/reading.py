@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from ernie_ray.modeldir import ReadingSpec, TaskSpec
 from ernie_ray.tasks.answer_metrics import answer_f1, exact_match, is_chinese
-from ernie_ray.tasks.answer_spans import Answer, best_answers, best_threshold, locate, token_span
+from ernie_ray.tasks.answer_spans import (
+    Answer,
+    Place,
+    best_answers,
+    best_threshold,
+    locate,
+    token_span,
+)
 from ernie_ray.tasks.classification import softmax
 from ernie_ray.tasks.example import NO_LABEL, Example, RowArrays
 from ernie_ray.tasks.tables import Tables
@@ -24,6 +31,7 @@ from ernie_ray.text.row_schema import Row, RowSchema
 
 FOUND_ELSEWHERE = "answers not at their stated start, found elsewhere"
 DROPPED = "answers not in their context; left out of training"
+CUT = "answers that no window holds whole; left out of training"
 _NUM_SHOWN = 5
 
 
@@ -35,6 +43,7 @@ class Reading:
     metric_names: tuple[str, ...] = ("exact_match", "f1")
     is_per_token = True
     takes_pairs = True
+    ranks_by_query = False
     label_width = 2
 
     def __init__(self, spec: ReadingSpec) -> None:
@@ -44,31 +53,35 @@ class Reading:
         """Expect the answers of a question in the second text."""
         return replace(schema, holds="answers")
 
-    def note(self, row: Row) -> str:
-        """Say whether an answer is not where the row says."""
+    def note(self, row: Row, tokens: Sequence[TokenIds]) -> str:
+        """Say whether an answer is not where the row says, or in no window as a whole."""
         answers = json.loads(row.label or "[]")
+        if not answers:
+            return ""
         place, moved = locate(answers, row.text_pair or "")
-        if answers and place is None:
+        if place is None:
             return DROPPED
+        if not any(_spans(tokens, place)):
+            return CUT
         return FOUND_ELSEWHERE if moved else ""
 
     def examples(self, row: Row, tokens: Sequence[TokenIds], *, measures: bool) -> list[Example]:
         """Mark the answer's first and last token in each window that holds all of it.
 
-        Other windows point to their first token, ``[CLS]``. ``info`` holds the tokens' places and,
+        Other windows point to their first token, ``[CLS]``. A row whose answer is in none of them
+        would teach that it has none, so it gives no example. ``info`` holds the tokens' places and,
         once, context and answers.
         """
         answers = None if row.label is None else json.loads(row.label)
         context = row.text_pair or ""
         place, _ = locate(answers or [], context)
-        if answers and place is None and not measures:
+        spans = _spans(tokens, place)
+        if answers and not any(spans) and not measures:
             return []
         found = []
-        for i, window in enumerate(tokens):
+        for i, (window, span) in enumerate(zip(tokens, spans, strict=True)):
             assert isinstance(window, Window)
-            label = NO_LABEL
-            if answers is not None:
-                label = np.array(token_span(window.offsets, place), dtype=np.float32)
+            label = NO_LABEL if answers is None else np.array(span or (0, 0), dtype=np.float32)
             info: dict[str, Any] = {"places": window.offsets}
             if i == 0:
                 info |= {"context": context, "answers": [text for text, _ in answers or []]}
@@ -183,3 +196,9 @@ class Reading:
             "end": best["end"],
             "nbest": shown[:_NUM_SHOWN],
         }
+
+
+def _spans(tokens: Sequence[TokenIds], place: Place | None) -> list[tuple[int, int] | None]:
+    """Where an answer stands in each window, None where it does not."""
+    windows = [window.offsets if isinstance(window, Window) else [] for window in tokens]
+    return [token_span(places, place) for places in windows]

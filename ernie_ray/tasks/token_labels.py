@@ -37,6 +37,7 @@ class TokenLabels:
     metric_names: tuple[str, ...] = ("entity_f1", "precision", "recall", "macro_f1")
     is_per_token = True
     takes_pairs = False
+    ranks_by_query = False
     label_width = PER_TOKEN
 
     def __init__(self, spec: TokenLabelsSpec) -> None:
@@ -49,9 +50,9 @@ class TokenLabels:
             return replace(schema, holds="entities")
         return replace(schema, holds="entities", labels=kinds_of(self.spec.labels))
 
-    def note(self, row: Row) -> str:
+    def note(self, row: Row, tokens: Sequence[TokenIds]) -> str:
         """Give no remark."""
-        del row
+        del row, tokens
         return ""
 
     def examples(self, row: Row, tokens: Sequence[TokenIds], *, measures: bool) -> list[Example]:
@@ -123,17 +124,19 @@ class TokenLabels:
         return self.spec
 
     def _encoded(self, places: Sequence[Place], entities: Sequence[Any]) -> NDArray[np.float32]:
-        """Number the tag of each token; a token belongs to the entity that it overlaps most."""
+        """Number the tag of each token; one that two entities share belongs to the first."""
         tags: list[str | None] = [None if place == NO_PLACE else OUTSIDE for place in places]
         for start, end, kind in entities:
-            inside = [
+            touched = [
                 i for i, (a, b) in enumerate(places) if (a, b) != NO_PLACE and a < end and b > start
             ]
-            # Of a token that straddles the edge of two entities the first one keeps it.
-            inside = [i for i in inside if tags[i] == OUTSIDE]
+            inside = [i for i in touched if tags[i] == OUTSIDE]
             if not inside:
                 continue
-            begins, ends = places[inside[0]][0] <= start, places[inside[-1]][1] >= end
+            # Where an entity before it keeps the first token, it begins at the next one: without
+            # that both would be learnt as one. In the middle of an entity only a window begins.
+            begins = inside[0] != touched[0] or places[inside[0]][0] <= start
+            ends = places[inside[-1]][1] >= end
             for i in inside:
                 tags[i] = f"I-{kind}"
             if begins:

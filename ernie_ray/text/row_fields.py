@@ -162,7 +162,8 @@ def _label_of(fields: Mapping[str, object], column: str, schema: RowSchema) -> s
     if not schema.is_multi_label:
         return _one_label(value, column, schema.labels)
     if isinstance(value, str):
-        value = [part for part in value.split(LABEL_SEPARATOR) if part.strip()]
+        # "sport | news" has the two labels of "sport|news".
+        value = [part.strip() for part in value.split(LABEL_SEPARATOR) if part.strip()]
     if not isinstance(value, list):
         raise UnfitError(f"label '{column}' is {kind_of(value)}; write a list of labels")
     parts = [_one_label(part, column, schema.labels) for part in value]

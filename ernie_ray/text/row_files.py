@@ -17,6 +17,7 @@ import pyarrow
 import pyarrow.fs
 
 from ernie_ray.errors import DataError
+from ernie_ray.text.uris import is_uri, join, path_of, quoted
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "txt", "parquet")
 _GLOB_SIGNS = "*?["
@@ -39,7 +40,7 @@ class DataFile:
     @property
     def is_gzip(self) -> bool:
         """True if the file is compressed as a whole."""
-        return self.location.endswith(".gz")
+        return path_of(self.location).endswith(".gz")
 
     def open(self) -> IO[bytes]:
         """Open the file as it lies there, compressed or not; the caller closes it.
@@ -54,11 +55,6 @@ class DataFile:
             return io.BufferedReader(system.open_input_file(path))
         except (OSError, pyarrow.ArrowException) as error:
             raise DataError(f"{self.name}: cannot be opened: {first_line(error)}") from error
-
-
-def is_uri(location: str | Path) -> bool:
-    """True for ``s3://...`` and the like, False for a local path."""
-    return isinstance(location, str) and "://" in location
 
 
 def find_files(location: str | Path, *, without_suffix: str = "") -> tuple[DataFile, ...]:
@@ -80,7 +76,7 @@ def find_files(location: str | Path, *, without_suffix: str = "") -> tuple[DataF
     if is_listing:
         paths = [path for path in paths if _is_data_file(path, bool(without_suffix))]
         # A .json beside rows of another format is rarely data (dataset_info.json).
-        streamed = [path for path in paths if not path.removesuffix(".gz").endswith(".json")]
+        streamed = [p for p in paths if not path_of(p).removesuffix(".gz").endswith(".json")]
         paths = streamed or paths
     if not paths:
         raise DataError(
@@ -93,10 +89,14 @@ def find_files(location: str | Path, *, without_suffix: str = "") -> tuple[DataF
 def format_of(path: str, without_suffix: str = "") -> str:
     """Name the format of a file by its suffix, ``.gz`` aside; of an unknown one as given.
 
+    Args:
+        path: Local path or URI.
+        without_suffix: See ``find_files``.
+
     Raises:
         DataError: The suffix is unknown.
     """
-    suffixes = [s.removeprefix(".").lower() for s in PurePosixPath(path).suffixes[-2:]]
+    suffixes = [s.removeprefix(".").lower() for s in PurePosixPath(path_of(path)).suffixes[-2:]]
     if suffixes[-1:] == ["parquet"] or suffixes == ["parquet", "gz"]:
         if suffixes[-1] == "gz":
             raise DataError(f"{path}: parquet compresses inside the file; unpack it with gunzip")
@@ -123,13 +123,16 @@ def _list_local(location: str | Path) -> tuple[list[str], bool]:
 
 def _list_remote(uri: str) -> tuple[list[str], bool]:
     system, path = file_system(uri)
-    scheme = uri.split("://", 1)[0]
+    path = path.rstrip("/") or path
     pattern = path if any(sign in path for sign in _GLOB_SIGNS) else None
-    base = path if pattern is None else _part_before_signs(path)
+    base, above = (path, 0) if pattern is None else _part_before_signs(path)
     try:
-        info = system.get_file_info(base)
+        # A file may have such signs in its name.
+        info = system.get_file_info(path)
         if info.type == pyarrow.fs.FileType.File:
             return [uri], False
+        if pattern is not None:
+            info = system.get_file_info(base)
         if info.type == pyarrow.fs.FileType.NotFound:
             raise DataError(f"{uri}: no such file or folder")
         entries = system.get_file_info(pyarrow.fs.FileSelector(base, recursive=True))
@@ -138,7 +141,7 @@ def _list_remote(uri: str) -> tuple[list[str], bool]:
     paths = [e.path for e in entries if e.type == pyarrow.fs.FileType.File]
     if pattern is not None:
         paths = [p for p in paths if fnmatchcase(p, pattern)]
-    return [f"{scheme}://{p}" for p in paths], True
+    return [join(uri, p.removeprefix(base).lstrip("/"), above=above) for p in paths], True
 
 
 def file_system(uri: str) -> tuple[Any, str]:
@@ -148,19 +151,20 @@ def file_system(uri: str) -> tuple[Any, str]:
         DataError: The scheme is unknown, or the file system cannot be reached.
     """
     try:
-        return pyarrow.fs.FileSystem.from_uri(uri)
+        return pyarrow.fs.FileSystem.from_uri(quoted(uri))
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataError(f"{uri}: no file system for it: {first_line(error)}") from error
 
 
-def _part_before_signs(path: str) -> str:
+def _part_before_signs(path: str) -> tuple[str, int]:
+    """The folder above a pattern, and of how many parts of the path the pattern consists."""
     parts = path.split("/")
     first = next(i for i, part in enumerate(parts) if any(sign in part for sign in _GLOB_SIGNS))
-    return "/".join(parts[:first])
+    return "/".join(parts[:first]), len(parts) - first
 
 
 def _is_data_file(path: str, takes_any_suffix: bool) -> bool:
-    name = PurePosixPath(path).name
+    name = PurePosixPath(path_of(path)).name
     stem = name.lower().removesuffix(".gz")
     if name.startswith((".", "_")):
         return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -17,6 +18,9 @@ UNIT_SEPARATOR = "\x02"
 """Stands between the characters and between the tags of a row in the 2019 kit's files."""
 
 MAX_SHOWN_CHARS = 40
+
+# Han characters, kana, and the signs that go with them.
+_UNSPACED = re.compile(r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uff9f]")
 
 
 class UnfitError(Exception):
@@ -62,14 +66,13 @@ def units_of(value: object, column: str) -> list[str]:
     Raises:
         UnfitError: It is neither, or a unit is no text or empty.
     """
-    if isinstance(value, str):
-        return value.split(UNIT_SEPARATOR)
-    if not isinstance(value, list):
+    units = value.split(UNIT_SEPARATOR) if isinstance(value, str) else value
+    if not isinstance(units, list):
         raise UnfitError(f"'{column}' is {kind_of(value)}; write a list of characters or words")
-    for i, unit in enumerate(value):
+    for i, unit in enumerate(units):
         if not isinstance(unit, str) or not unit:
             raise UnfitError(f"'{column}' has {kind_of(unit)} at position {i}; write a text there")
-    return value
+    return units
 
 
 def has_units(value: object) -> bool:
@@ -80,15 +83,29 @@ def has_units(value: object) -> bool:
 def join_units(units: Sequence[str]) -> tuple[str, list[int]]:
     """Join units to a text: characters without anything between them, words by a space.
 
+    A row in a script without spaces has none but between two words of another one: 我用 iPhone,
+    cut to 我, 用 and iPhone, is 我用iPhone.
+
     Returns:
         The text, and where each unit starts in it.
     """
-    between = "" if all(len(unit) == 1 for unit in units) else " "
-    starts, position = [], 0
-    for unit in units:
-        starts.append(position)
-        position += len(unit) + len(between)
-    return between.join(units), starts
+    has_words = any(len(unit) > 1 for unit in units)
+    is_unspaced = any(map(_UNSPACED.search, units))
+    text, starts = "", []
+    for i, unit in enumerate(units):
+        if i and has_words and (not is_unspaced or _are_words(units[i - 1], unit)):
+            text += " "
+        starts.append(len(text))
+        text += unit
+    return text, starts
+
+
+def _are_words(before: str, after: str) -> bool:
+    """Tell whether a space stands between two neighbours in a row that has hardly any."""
+    if len(before) == len(after) == 1:
+        return False
+    edges = before[-1], after[0]
+    return all(edge.isalnum() and not _UNSPACED.match(edge) for edge in edges)
 
 
 def entities_label(
@@ -224,30 +241,41 @@ def answers_label(value: object, column: str, context: str, is_impossible: objec
         JSON of ``[text, stated start]`` pairs.
 
     Raises:
-        UnfitError: It is none, an answer is empty, or a start lies past the context's end.
+        UnfitError: It is none, an answer is empty, a start lies past the context's end, or there
+            are answers to a question that has none.
     """
     if not isinstance(value, list):
         raise UnfitError(f"label '{column}' is {kind_of(value)}; write a list of answers")
     if is_impossible not in (None, True, False):
         raise UnfitError(f"'is_impossible' is {kind_of(is_impossible)}; write true or false")
     if is_impossible:
+        # Some sets write an empty text where others write no answer at all.
+        given = [a for a in value if not isinstance(a, Mapping) or a.get("text") not in ("", None)]
+        if given:
+            raise UnfitError(
+                f"'is_impossible' is true, but label '{column}' has {kind_of(given[0])}; remove "
+                "the answers (SQuAD's name for answers that only seem right is "
+                "'plausible_answers'), or write false"
+            )
         return "[]"
     if not value and is_impossible is False:
         raise UnfitError(f"label '{column}' is empty although 'is_impossible' is false")
-    answers = []
-    for answer in value:
-        if not isinstance(answer, Mapping):
-            raise UnfitError(f"label '{column}' has {kind_of(answer)}; write text and answer_start")
-        text, start = answer.get("text"), answer.get("answer_start")
-        if not isinstance(text, str) or not text.strip():
-            raise UnfitError(f"label '{column}' has an answer whose text is {kind_of(text)}")
-        if isinstance(start, bool) or not isinstance(start, int):
-            raise UnfitError(f"label '{column}' has an answer_start that is {kind_of(start)}")
-        # A negative start is how several published sets say that they do not know it.
-        if start >= len(context):
-            raise UnfitError(
-                f"label '{column}' has an answer at {start}, past the end of a context of "
-                f"{len(context)} characters"
-            )
-        answers.append([text, start])
+    answers = [_answer(answer, column, context) for answer in value]
     return json.dumps(answers, ensure_ascii=False, separators=(",", ":"))
+
+
+def _answer(answer: object, column: str, context: str) -> tuple[str, int]:
+    if not isinstance(answer, Mapping):
+        raise UnfitError(f"label '{column}' has {kind_of(answer)}; write text and answer_start")
+    text, start = answer.get("text"), answer.get("answer_start")
+    if not isinstance(text, str) or not text.strip():
+        raise UnfitError(f"label '{column}' has an answer whose text is {kind_of(text)}")
+    if isinstance(start, bool) or not isinstance(start, int):
+        raise UnfitError(f"label '{column}' has an answer_start that is {kind_of(start)}")
+    # A negative start is how several published sets say that they do not know it.
+    if start >= len(context):
+        raise UnfitError(
+            f"label '{column}' has an answer at {start}, past the end of a context of "
+            f"{len(context)} characters"
+        )
+    return text, start

@@ -111,7 +111,7 @@ def check_rows(file: DataFile, schema: RowSchema) -> Iterator[Row | BadRow]:
         try:
             yield check_fields(index, origin, fields, schema)
         except MissingColumnError as error:
-            if file.format != "jsonl":
+            if file.format not in ("jsonl", "json"):
                 # Header and parquet schema hold for all rows, so there is nothing to skip to.
                 raise DataError(f"{origin}: {error}") from error
             yield BadRow(index, origin, str(error))

@@ -77,6 +77,19 @@ def test_a_malformed_input_is_one_clear_line_and_a_failed_exit(
     assert case.says in message
 
 
+def test_a_ranking_without_queries_is_not_measured_as_one_big_query(
+    model_dirs, tmp_path, monkeypatch, capsys
+):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text_a": "好", "text_b": "坏", "label": 1}\n', "utf-8")
+    arguments = ["evaluate", str(model_dirs["ranking"]), str(path), *PAIR]
+    code, message = run(arguments, monkeypatch, capsys)
+    assert code == 1
+    assert message.startswith("ernie-ray: ConfigError: ")
+    assert "--query-column" in message
+    assert len(message.splitlines()) == 1
+
+
 @pytest.mark.parametrize("name", ["nothing.jsonl", "*.jsonl", ""])
 def test_a_place_without_files_is_one_clear_line(name, model_dirs, tmp_path, monkeypatch, capsys):
     place = str(tmp_path / name)

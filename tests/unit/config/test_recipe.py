@@ -42,6 +42,41 @@ def test_a_wrong_setting_is_an_error_that_names_it(assignments, named):
         load_recipe("classify", [*GIVEN, *assignments])
 
 
+@pytest.mark.parametrize(
+    "change", ["training.label_smoothing=0.1", "training.class_weights=balanced"]
+)
+@pytest.mark.parametrize("name", ["ner", "mrc", "regression", "classify"])
+def test_losses_of_exclusive_classes_are_refused_for_other_tasks(name, change):
+    changes = [*GIVEN, change]
+    if name == "classify":
+        assert load_recipe(name, changes)
+        changes += ["task.multi_label=true"]
+    with pytest.raises(ConfigError, match=r"training\.label_smoothing and training\.class_weights"):
+        load_recipe(name, changes)
+
+
+def test_patience_needs_dev_rows():
+    changes = [*GIVEN, "training.patience_evaluations=3"]
+    with pytest.raises(ConfigError, match=r"training\.patience_evaluations=3 needs dev rows"):
+        load_recipe("classify", changes)
+    assert load_recipe("classify", [*changes, "data.dev=/data/dev.jsonl"])
+
+
+def test_a_window_of_a_reader_has_room_for_a_context():
+    with pytest.raises(ConfigError, match=r"model\.max_tokens=15 .* set at least 16"):
+        load_recipe("mrc", [*GIVEN, "model.max_tokens=15"])
+    assert load_recipe("mrc", [*GIVEN, "model.max_tokens=16"]).model.max_tokens == 16
+    assert load_recipe("ner", [*GIVEN, "model.max_tokens=4"]).model.max_tokens == 4
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_a_ranking_that_is_measured_needs_a_column_of_queries(split):
+    changes = [*GIVEN, "data.query_column="]
+    with pytest.raises(ConfigError, match=r"data\.query_column"):
+        load_recipe("ranking", [*changes, f"data.{split}=/data/rows.jsonl"])
+    assert load_recipe("ranking", changes).data.query_column == ""  # learning needs none
+
+
 def test_a_missing_key_is_an_error_that_says_how_to_give_it():
     with pytest.raises(ConfigError, match=r"--set data\.train="):
         load_recipe("classify")

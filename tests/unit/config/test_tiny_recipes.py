@@ -25,6 +25,7 @@ def test_every_built_in_recipe_is_valid_and_named_by_its_shape(name):
         ("general.relation_heads=36", "does not divide"),
         ("distillation.teacher_outputs=cached", "keeps logits only"),
         ("distillation.hard_epochs=3", "leaves none"),
+        ("general_training.patience_evaluations=2", "nothing is measured"),
         ("scaling.num_workers=64", "every worker needs a row"),
         ("student.layers=3", "unknown key student.layers"),
     ],

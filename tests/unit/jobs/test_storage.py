@@ -3,7 +3,9 @@ import os
 import pytest
 
 from ernie_ray.errors import ConfigError, DataError
+from ernie_ray.jobs.parts import parts_folder
 from ernie_ray.jobs.storage import Storage, is_submitted_job, staging_path
+from tests.remote_files import OPTIONS, serve_folder
 
 
 @pytest.fixture
@@ -29,12 +31,38 @@ def test_without_a_root_relative_names_start_in_the_current_folder(tmp_path, mon
 def test_with_a_root_relative_names_start_there(tmp_path):
     assert Storage(str(tmp_path)).resolve("runs/a") == tmp_path / "runs/a"
     assert Storage("s3://bucket/x/").resolve("runs/a") == "s3://bucket/x/runs/a"
+    assert Storage("s3://b?region=eu").resolve("runs/a") == "s3://b/runs/a?region=eu"
 
 
 @pytest.mark.parametrize("storage", [Storage(), Storage("/root"), Storage("s3://b", in_job=True)])
 def test_absolute_names_and_uris_stay_as_they_are(storage, tmp_path):
     assert storage.resolve(str(tmp_path)) == tmp_path
     assert storage.resolve("gs://bucket/x") == "gs://bucket/x"
+
+
+def test_a_root_with_host_and_options_holds_all_files_of_a_run(tmp_path, monkeypatch):
+    (tmp_path / "bucket").mkdir()
+    far = serve_folder(tmp_path / "bucket", monkeypatch)
+    storage = Storage(f"{far}/runs?{OPTIONS}", download_dir=tmp_path / "downloads")
+    folder_with(tmp_path / "staged", one="1")
+    # Jobs add names to what they are given, which may be the whole URI of a run.
+    run = f"{far}/runs/a?{OPTIONS}"
+    location = storage.publish(tmp_path / "staged", f"{run}/model")
+    assert location == f"{far}/runs/a/model?{OPTIONS}"
+    assert (tmp_path / "bucket" / "runs" / "a" / "model" / "one").read_text() == "1"
+    assert storage.exists("a/model/one")
+    assert storage.names_in(f"{run}/model") == ["one"]
+    assert (storage.fetch("a/model") / "one").read_text() == "1"
+    assert staging_path(location).name == "model"
+    storage.remove(f"{run}/model")
+    assert not storage.exists("a/model")
+
+
+def test_parts_of_an_output_with_options_lie_beside_it():
+    assert parts_folder("s3://b/x/out.jsonl?a=b", "0" * 64) == (
+        "s3://b/x/.out.jsonl.parts-000000000000?a=b"
+    )
+    assert parts_folder("x/out.jsonl", "0" * 64) == "x/.out.jsonl.parts-000000000000"
 
 
 def test_a_home_folder_is_expanded():

@@ -105,6 +105,15 @@ def test_a_ranking_gives_scores_between_0_and_1_and_scales_grades():
     assert RANKING.metrics([], [], [])["map"] == 0.0
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (1.0, 5.0), (-1.0, 2.0), (0.0, 3.0)])
+def test_the_lowest_label_of_a_ranking_is_not_relevant_whatever_number_it_is(low, high):
+    ranking = family_of(PairSpec(objective="ranking", low=low, high=high))
+    labels = np.stack([ranking.label_of(str(x)) for x in (low, high, low)])
+    found = ranking.metrics(np.array([[3.0], [2.0], [1.0]]), labels, ["q"] * 3)
+    assert found["mrr"] == found["map"] == 0.5
+    assert found["ndcg@1"] == 0.0
+
+
 @given(SEEDS, st.integers(1, 40))
 @settings(max_examples=50)
 def test_the_f1_of_the_positive_class_equals_scikit_learns(seed, num_rows):

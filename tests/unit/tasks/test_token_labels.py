@@ -100,6 +100,23 @@ def test_tokens_get_the_tags_of_the_entities_that_they_stand_in(scheme, places, 
     assert example.info == ""
 
 
+@pytest.mark.parametrize(
+    ("scheme", "second", "expected"),
+    [
+        ("BIO", "PER", ["B-PER", "I-PER", "B-PER"]),
+        ("BIO", "LOC", ["B-PER", "I-PER", "B-LOC"]),
+        ("BIOES", "PER", ["B-PER", "E-PER", "S-PER"]),
+    ],
+)
+def test_neighbours_that_share_a_token_stay_two_entities(scheme, second, expected):
+    tagger, places = family(scheme), [(0, 1), (1, 3), (3, 4)]
+    labelled = row("abcd", [[0, 2, "PER"], [2, 4, second]])
+    (example,) = tagger.examples(labelled, [window(places)], measures=False)
+    tags = [tagger.spec.labels[int(number)] for number in example.label]
+    assert tags == expected
+    assert [kind for _, _, kind in entities_of(tags)] == ["PER", second]
+
+
 def logits_of(tagger, tags):
     table = np.zeros((len(tags), len(tagger.spec.labels)), np.float32)
     for i, tag in enumerate(tags):

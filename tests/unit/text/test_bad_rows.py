@@ -83,6 +83,19 @@ def test_a_bad_table_row_is_named_and_the_next_one_is_read(tmp_path, suffix, lin
     assert texts(path, on_bad="skip") == [("good", "1")]
 
 
+def test_a_bad_question_of_a_squad_file_is_skipped_like_any_other_row(tmp_path):
+    answers = [{"text": "书", "answer_start": 1}]
+    questions = [{"question": "谁", "answers": answers}, {"question": "哪"}, {"answers": answers}]
+    paragraph = {"context": "好书坏", "qas": questions}
+    path = write(tmp_path / "dev.json", json.dumps({"data": [{"paragraphs": [paragraph]}]}))
+    schema = RowSchema("question", "context", "answers", holds="answers")
+    with pytest.raises(DataError, match=rf"^{path}:2: column 'answers' is missing"):
+        list(read_rows(path, schema))
+    reader = read_rows(path, schema, on_bad="skip")
+    assert [row.text for row in reader] == ["谁"]
+    assert [bad.origin for bad in reader.skipped] == [f"{path}:2", f"{path}:3"]
+
+
 def test_an_open_quote_is_an_error_where_the_file_ends(tmp_path):
     path = write(tmp_path / "a.csv", 'text,label\ngood,1\n"open,1\nmore,0\n')
     with pytest.raises(DataError, match="ends inside a quoted field"):

@@ -37,6 +37,17 @@ def test_the_kits_tagged_rows_are_joined_by_byte_two(tmp_path):
         ({"t": "a b", "l": [{"start": 0, "end": 2, "label": "X"}]}, "a b", [[0, 1, "X"]]),
         ({"t": list("ab"), "l": ["I-X", "I-Y"]}, "ab", [[0, 1, "X"], [1, 2, "Y"]]),
         ({"t": "无", "l": []}, "无", []),
+        (
+            {"t": ["我", "在", "iPhone", "上"], "l": ["O", "O", "B-X", "O"]},
+            "我在iPhone上",
+            [[2, 8, "X"]],
+        ),
+        (
+            {"t": ["用", "iPhone", "7", "，", "Mac", "a", "b"], "l": ["O", "B-X", "I-X", *"OOOO"]},
+            "用iPhone 7，Mac ab",
+            [[1, 9, "X"]],
+        ),
+        ({"t": ["北京", "大学"], "l": ["B-X", "I-X"]}, "北京大学", [[0, 4, "X"]]),
     ],
 )
 def test_entities_come_in_several_forms(tmp_path, fields, text, label):
@@ -46,11 +57,19 @@ def test_entities_come_in_several_forms(tmp_path, fields, text, label):
     assert json.loads(row.label) == label
 
 
+@pytest.mark.parametrize("labels", ["sport|news", "sport | news", " sport||news "])
+def test_spaces_around_a_label_are_no_part_of_it(tmp_path, labels):
+    path = jsonl(tmp_path / "a.jsonl", {"text": "x", "label": labels})
+    (row,) = read_rows(path, RowSchema(label="label", is_multi_label=True))
+    assert row.label == "sport|news"
+
+
 def test_squads_json_is_one_row_per_question(tmp_path):
-    answer = {"text": "书", "answer_start": 1}
+    answer, nothing = {"text": "书", "answer_start": 1}, {"text": "", "answer_start": -1}
     questions = [
         {"id": "1", "question": "谁", "answers": [answer]},
-        {"id": "2", "question": "哪", "answers": [answer], "is_impossible": True},
+        {"id": "2", "question": "哪", "answers": [], "is_impossible": True},
+        {"id": "3", "question": "哪", "answers": [nothing], "is_impossible": True},
     ]
     content = {"data": [{"paragraphs": [{"context": "好书坏", "qas": questions}]}]}
     write(tmp_path / "dev.json", json.dumps(content))
@@ -58,6 +77,7 @@ def test_squads_json_is_one_row_per_question(tmp_path):
     rows = list(read_rows(tmp_path, schema))
     assert [(row.text, row.text_pair, row.label) for row in rows] == [
         ("谁", "好书坏", '[["书",1]]'),
+        ("哪", "好书坏", "[]"),
         ("哪", "好书坏", "[]"),
     ]
     assert rows[1].origin == f"{tmp_path}/dev.json:2"

@@ -8,6 +8,7 @@ from ernie_ray.errors import ConfigError, DataError
 from ernie_ray.text.row_files import find_files
 from ernie_ray.text.row_schema import Row, RowSchema
 from ernie_ray.text.rows import read_rows
+from tests.remote_files import OPTIONS, serve_folder
 from tests.row_texts import jsonl, texts, write
 
 TWO = [("很好", "1"), ("房间很旧", "0")]
@@ -70,6 +71,33 @@ def test_a_folder_is_read_by_name_and_numbered_through(tmp_path):
     assert [row.text for row in rows] == ["a1", "a2", "b1", "b2", "sub/c1", "sub/c2"]
     assert [row.index for row in rows] == list(range(6))
     assert list(reader.num_rows.values()) == [2, 2, 2]
+
+
+@pytest.mark.parametrize("pattern", ["rows", "rows/", "rows/*/a b*", "rows/*", "rows/x/中?.jsonl"])
+def test_files_of_a_folder_keep_host_and_options_of_its_uri(tmp_path, monkeypatch, pattern):
+    far = serve_folder(tmp_path, monkeypatch)
+    (tmp_path / "rows" / "x").mkdir(parents=True)
+    names = ("x/a b.jsonl.gz", "x/中%.jsonl")
+    write(tmp_path / "rows" / names[0], gzip.compress(b'{"text": "one"}\n'))
+    jsonl(tmp_path / "rows" / names[1], {"text": "two"})
+    write(tmp_path / "rows" / "info.json", "no rows")
+    wanted = {"rows/*/a b*": ["one"], "rows/x/中?.jsonl": ["two"]}.get(pattern, ["one", "two"])
+    masked = pattern.replace("?", "%3F")
+    assert [row.text for row in read_rows(f"{far}/{masked}?{OPTIONS}", RowSchema())] == wanted
+
+
+def test_a_single_file_may_have_options(tmp_path, monkeypatch):
+    far = serve_folder(tmp_path, monkeypatch)
+    write(tmp_path / "a.jsonl.gz", gzip.compress(b'{"text": "one"}\n'))
+    (file,) = find_files(f"{far}/a.jsonl.gz?{OPTIONS}")
+    assert (file.format, file.is_gzip) == ("jsonl", True)
+    assert [row.text for row in read_rows(file.location, RowSchema())] == ["one"]
+
+
+def test_a_uri_may_name_files_in_any_script(tmp_path):
+    path = jsonl(tmp_path / "评 论#[1].jsonl", {"text": "one"})
+    assert texts(f"file://{path}", RowSchema()) == [("one", None)]
+    assert texts(f"file://{tmp_path}/评*", RowSchema()) == [("one", None)]
 
 
 @pytest.mark.parametrize("prefix", ["", "file://"], ids=["path", "uri"])

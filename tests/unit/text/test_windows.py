@@ -3,6 +3,8 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ernie_ray.config import load_recipe
+from ernie_ray.errors import ConfigError
 from ernie_ray.text.features import NO_PLACE, rows_of_texts
 from ernie_ray.text.tokenizer import TextTokenizer
 from ernie_ray.text.tokenizer_build import wordpiece_tokenizer, xlm_unigram_tokenizer
@@ -101,6 +103,20 @@ def test_every_window_of_a_pair_holds_the_question_and_all_together_the_context(
     assert all(start == starts[0] for start in starts)
     covered = {i for start, end in places_of(rows) for i in range(start, end)}
     assert covered == set(range(len(context)))
+
+
+@pytest.mark.parametrize("prefix", ["", "ab ab: "])
+@pytest.mark.parametrize("tokenizer", [wordpiece_tokenizer(VOCAB), unigram()])
+def test_the_smallest_window_that_a_reader_may_have_holds_some_context(tokenizer, prefix):
+    with pytest.raises(ConfigError, match="max_tokens=15"):
+        load_recipe("mrc", ["data.train=x", "model.max_tokens=15"])
+    size = load_recipe("mrc", ["data.train=x", "model.max_tokens=16"]).model.max_tokens
+    rows = WindowTokenizer(tokenizer, max_tokens=size, text_prefix=prefix).encode(
+        [("中国银行" * 9, "银行中国" * 20)]
+    )
+    assert all(len(row) <= size for row in rows)
+    covered = {i for start, end in places_of(rows) for i in range(start, end)}
+    assert covered == set(range(80))
 
 
 def test_rows_are_grouped_by_text():
