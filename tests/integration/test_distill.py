@@ -79,7 +79,11 @@ SOFT = ["data.train=soft.parquet", 'task.labels=["negative", "positive"]']
 
 @pytest.mark.parametrize("recipe", ["bow", "cnn", "lstm"])
 def test_each_student_learns_from_a_teacher_and_runs_without_any_framework(train, recipe):
-    changes = ("distillation.hard_weight=0.0", "distillation.hard_epochs=1")
+    changes = (
+        "distillation.hard_weight=0.0",
+        "distillation.hard_epochs=1",
+        "training.patience_evaluations=0",
+    )
     result = train(recipe, recipe, *SOFT, *changes, num_epochs=8)
     assert result.metrics["test"]["accuracy"] > 0.85
     last = [line for line in read_metrics(result.run / runs.METRICS) if "loss" in line][-1]
