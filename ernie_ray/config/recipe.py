@@ -59,6 +59,13 @@ class TaskSection(Section):
     high: float = Field(1.0, description="Largest label of a pair.")
     scheme: Literal["BIO", "BIOES"] = Field("BIO", description="Tags that a tagger learns.")
     max_answer_tokens: int = Field(100, gt=0, description="Longest answer of a reader, in tokens.")
+    answerless_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the windows without the answer, where another one has it, that a "
+        "reader learns from; less leaves more steps for those with it.",
+    )
 
     @model_validator(mode="after")
     def _bounds_differ(self) -> TaskSection:

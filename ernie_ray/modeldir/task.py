@@ -82,6 +82,9 @@ class ReadingSpec(_Spec):
 
     family: Literal["reading"] = "reading"
     max_answer_tokens: int = Field(100, gt=0, description="Longest answer, in tokens.")
+    answerless_share: float = Field(
+        1.0, ge=0, le=1, description="Of windows without a question's answer, those learnt from."
+    )
     no_answer_threshold: float | None = Field(
         None,
         description="The best answer's score less that of none, below which none is given; null: "

@@ -36,7 +36,9 @@ def task_spec(task: TaskSection, labels: tuple[str, ...]) -> TaskSpec:
         case "pair":
             return PairSpec(objective=task.objective, low=task.low, high=task.high)
         case "reading":
-            return ReadingSpec(max_answer_tokens=task.max_answer_tokens)
+            return ReadingSpec(
+                max_answer_tokens=task.max_answer_tokens, answerless_share=task.answerless_share
+            )
         case "token_labels":
             if not labels:
                 raise ValueError("a tagger needs a type of entity")

@@ -6,6 +6,7 @@ Dimension key: N windows, T tokens.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -69,8 +70,9 @@ class Reading:
         """Mark the answer's first and last token in each window that holds all of it.
 
         Other windows point to their first token, ``[CLS]``. A row whose answer is in none of them
-        would teach that it has none, so it gives no example. ``info`` holds the tokens' places and,
-        once, context and answers.
+        would teach that it has none, so it gives no example. Of the windows beside one with the
+        answer, training takes ``spec.answerless_share``, always the same ones. ``info`` holds the
+        tokens' places and, once, context and answers.
         """
         answers = None if row.label is None else json.loads(row.label)
         context = row.text_pair or ""
@@ -81,6 +83,8 @@ class Reading:
         found = []
         for i, (window, span) in enumerate(zip(tokens, spans, strict=True)):
             assert isinstance(window, Window)
+            if not (measures or span) and any(spans) and not self._is_drawn(row, i):
+                continue
             label = NO_LABEL if answers is None else np.array(span or (0, 0), dtype=np.float32)
             info: dict[str, Any] = {"places": window.offsets}
             if i == 0:
@@ -88,6 +92,10 @@ class Reading:
             text = json.dumps(info, ensure_ascii=False, separators=(",", ":")) if measures else ""
             found.append(Example(window, label, text))
         return found
+
+    def _is_drawn(self, row: Row, window: int) -> bool:
+        digest = zlib.crc32(f"{window} {row.text} {row.text_pair}".encode())
+        return digest < self.spec.answerless_share * 2**32
 
     def decode(
         self, logits: NDArray[np.float32], rows: Sequence[TokenIds] = ()

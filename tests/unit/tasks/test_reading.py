@@ -216,6 +216,22 @@ def test_an_answer_that_no_window_holds_whole_is_not_learnt_as_no_answer():
     assert len(READER.examples(row([]), parts, measures=False)) == 2
 
 
+def test_of_windows_beside_the_answer_a_share_is_learnt_from_and_all_are_measured():
+    answer, other = [NO_PLACE, (0, 1), (1, 2), (2, 3)], [NO_PLACE, (4, 5), (5, 8)]
+    parts = windows(answer, *[other] * 200)
+    few = family_of(ReadingSpec(answerless_share=0.25))
+    learnt = few.examples(row([["bc", 1]]), parts, measures=False)
+    assert [e.label.tolist() for e in learnt if e.label.any()] == [[2, 3]]
+    assert 25 < len(learnt) - 1 < 75
+    again = few.examples(row([["bc", 1]]), parts, measures=False)
+    assert len(again) == len(learnt)
+    assert len(few.examples(row([["bc", 1]]), parts, measures=True)) == 201
+    assert len(few.examples(row([]), parts, measures=False)) == 201
+    assert len(READER.examples(row([["bc", 1]]), parts, measures=False)) == 201
+    none = family_of(ReadingSpec(answerless_share=0.0))
+    assert len(none.examples(row([["bc", 1]]), parts, measures=False)) == 1
+
+
 def logits(num_tokens, start=None, end=None, lead=9.0):
     table = np.zeros((num_tokens, 2), np.float32)
     if start is not None:
