@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -53,7 +54,10 @@ class PaddleTrainer(DataParallelTrainer):
     def _create_default_callbacks(self) -> list[Any]:
         # This trainer takes no Ray datasets: an actor that hands out none would only cost a process
         # start at each start of the workers.
-        callbacks = super()._create_default_callbacks()
+        with warnings.catch_warnings():
+            # Ray Data sets its own deprecated options when it is first used.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            callbacks = super()._create_default_callbacks()
         return [one for one in callbacks if not isinstance(one, DatasetsCallback)]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Result:
