@@ -120,6 +120,7 @@ def _body(done: list[QualitySet], kind: str) -> str:
     other = [f"- {one.name}: `{' '.join(one.full)}`" for one in SETS]
     notes = (
         "All values in percent. The last checkpoint is measured: no measured row chose anything. "
+        "Constant: the best answer that is the same for all rows, metric by metric. "
         "Bag of words: logistic regression over characters and their pairs; for pairs the share "
         "of common characters; for taggers training entities learnt by heart; for readers the "
         "piece of the context that shares most characters with the question.\n\n"

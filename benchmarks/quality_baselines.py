@@ -51,7 +51,8 @@ def baselines(task: TaskSpec, schema: RowSchema, train: Path, test: Path) -> tup
         case ReadingSpec():
             return _reader_baselines(asked)
         case ClassificationSpec():
-            fitted = _class_logits(task, known, asked)
+            bag = _measured(family, asked, _class_logits(task, known, asked))
+            return best_constant(task, asked), bag
         case PairSpec():
             # Any constant: correlations of it are 0, and a ranking of it is the worst tie.
             fitted = np.zeros((len(asked), 1), np.float32), _overlaps(asked)[:, None]
@@ -68,22 +69,29 @@ def _measured(family: TaskFamily, rows: Sequence[Row], logits: NDArray[np.float3
     return family.metrics(logits, [e.label for e in examples], [e.info for e in examples])
 
 
+def best_constant(task: ClassificationSpec, rows: Sequence[Row]) -> Scores:
+    """Measure every class as the answer to all rows; of each metric the best of them."""
+    family = family_of(task)
+    found = [
+        _measured(family, rows, np.tile(one, (len(rows), 1)))
+        for one in np.eye(len(task.labels), dtype=np.float32)
+    ]
+    return {name: max(scores[name] for scores in found) for name in found[0]}
+
+
 def _class_logits(
     task: ClassificationSpec, train: Sequence[Row], test: Sequence[Row]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Logits [N, C] of the most frequent class, and of logistic regression."""
+) -> NDArray[np.float32]:
+    """Logits [N, C] of logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
     labels = [row.label or "" for row in train]
-    (most, _) = Counter(labels).most_common(1)[0]
-    constant: NDArray[np.float32] = np.zeros((len(test), len(task.labels)), dtype=np.float32)
-    constant[:, task.labels.index(most)] = 1.0
     features_train, features_test = _features(train, test)
     model = LogisticRegression(C=0.3, max_iter=300).fit(features_train, labels)
-    chances = np.zeros_like(constant)
+    chances: NDArray[np.float32] = np.zeros((len(test), len(task.labels)), dtype=np.float32)
     order = [task.labels.index(str(label)) for label in model.classes_]
     chances[:, order] = model.predict_proba(features_test)
-    return constant, chances
+    return chances
 
 
 def _features(train: Sequence[Row], test: Sequence[Row]) -> tuple[Any, Any]:
