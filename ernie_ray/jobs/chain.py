@@ -24,8 +24,9 @@ from ernie_ray.jobs.stopwatch import timed
 from ernie_ray.jobs.storage import Location, Storage
 from ernie_ray.modeldir import Manifest, TaskSpec
 from ernie_ray.modeldir.folder import read_manifest
-from ernie_ray.text.row_files import DataFile, find_files
+from ernie_ray.text.row_files import DataFile
 from ernie_ray.text.row_schema import RowSchema
+from ernie_ray.text.rows import files_of
 
 R = TypeVar("R", SlimRecipe, TinyRecipe)
 
@@ -58,7 +59,13 @@ class ChainResult:
 
 
 class Chain(Generic[R]):
-    """Where the stages of one recipe write, and what is done alike in every chain."""
+    """Where the stages of one recipe write, and what is done alike in every chain.
+
+    Attributes:
+        schema: Columns of the rows that the models are measured on; the chain's kind sets it.
+    """
+
+    schema: RowSchema
 
     def __init__(self, recipe: R, run: str, storage: Storage, *, show_progress: bool) -> None:
         """Begin a chain.
@@ -86,11 +93,8 @@ class Chain(Generic[R]):
 
     def files(self, *names: str) -> tuple[DataFile, ...]:
         """Find the files of several places, in their order."""
-        suffix = "tsv" if self.recipe.data.columns else ""
         return tuple(
-            file
-            for name in names
-            for file in find_files(self.storage.resolve(name), without_suffix=suffix)
+            file for name in names for file in files_of(self.storage.resolve(name), self.schema)
         )
 
     def digests(self, *names: str) -> list[list[str]]:
@@ -129,7 +133,6 @@ class Chain(Generic[R]):
     def end(
         self,
         models: dict[str, str],
-        schema: RowSchema,
         task: TaskSpec,
         *,
         stages: dict[str, str],
@@ -139,13 +142,12 @@ class Chain(Generic[R]):
 
         Args:
             models: Model directories by their names in the report.
-            schema: Columns of the rows that they are measured on.
             task: What all of them answer.
             stages: Other outputs by name.
             remark: Stands below the table.
         """
         recipe = self.recipe
-        contest = Contest(recipe.data, schema, task, recipe.teacher, recipe.report)
+        contest = Contest(recipe.data, self.schema, task, recipe.teacher, recipe.report)
         with self.timed("measure"):
             comparison = Comparison(contest, self.storage, show_progress=self.show_progress)
             report = comparison.measure(models)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from ernie_ray.jobs.report_parts import (
     describe_mistakes,
     describe_rows,
     describe_warm_start,
-    escaped,
     html_table,
     shown_number,
 )
@@ -56,9 +56,9 @@ def write_report(run: Path) -> Path:
         *describe_mistakes(evaluation.get("mistakes", []), measured),
         *describe_warm_start(facts.get("warm_start")),
         *describe_facts(facts, _read(run / runs.MODEL / MANIFEST).get("lineage", {})),
-        f"<h2>Recipe</h2><pre>{escaped(json.dumps(recipe, ensure_ascii=False, indent=2))}</pre>",
+        f"<h2>Recipe</h2><pre>{escape(json.dumps(recipe, ensure_ascii=False, indent=2))}</pre>",
     ]
-    name = escaped(run.name)
+    name = escape(run.name)
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
         f"<style>{_STYLE}</style><h1>{name}</h1>{''.join(parts)}</html>\n"

@@ -5,9 +5,9 @@ Takes what the files of a run folder hold; reads none of them.
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from typing import Any
 
 _MAX_CLASSES_DRAWN = 30
@@ -72,7 +72,7 @@ def describe_classes(tables: Mapping[str, Any], measured: str) -> Iterator[str]:
 
 def _confusion_matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
     """Rows are true classes, columns given ones; the darker, the larger the row's share."""
-    header = "".join(f"<th>{escaped(x)}</th>" for x in labels)
+    header = "".join(f"<th>{escape(x)}</th>" for x in labels)
     lines = [f"<tr><th>true \\ given</th>{header}</tr>"]
     for label, row in zip(labels, matrix, strict=True):
         cells = "".join(
@@ -80,7 +80,7 @@ def _confusion_matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) ->
             f"{count}</td>"
             for count in row
         )
-        lines.append(f"<tr><th>{escaped(label)}</th>{cells}</tr>")
+        lines.append(f"<tr><th>{escape(label)}</th>{cells}</tr>")
     return f"<table>{''.join(lines)}</table>"
 
 
@@ -118,13 +118,13 @@ def describe_warm_start(report: Mapping[str, Any] | None) -> Iterator[str]:
         return
     left = [*report.get("partly", {}).items(), *report["left"].items()]
     yield "<h2>Warm start</h2>"
-    yield f"<p>{escaped(warm_start_line(report))}</p>"
+    yield f"<p>{escape(warm_start_line(report))}</p>"
     if left:
         lines = [[*map(str, one)] for one in left[:_MAX_PARAMETERS]]
         yield html_table(["not taken, or not all of it", "why"], lines)
     if report["missing"]:
         names = ", ".join(report["missing"][:_MAX_PARAMETERS])
-        yield f"<p>Not in the source: {escaped(names)}</p>"
+        yield f"<p>Not in the source: {escape(names)}</p>"
 
 
 def warm_start_line(report: Mapping[str, Any]) -> str:
@@ -159,9 +159,9 @@ def describe_facts(facts: Mapping[str, Any], lineage: Mapping[str, Any]) -> Iter
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Draw a table of texts; those that are numbers stand to the right."""
-    head = "".join(f"<th>{escaped(name)}</th>" for name in header)
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join(
-        "<tr>" + "".join(f"<td{_kind(cell)}>{escaped(cell)}</td>" for cell in row) + "</tr>"
+        "<tr>" + "".join(f"<td{_kind(cell)}>{escape(cell)}</td>" for cell in row) + "</tr>"
         for row in rows
     )
     return f"<table><tr>{head}</tr>{body}</table>"
@@ -172,11 +172,6 @@ def shown_number(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def escaped(value: str) -> str:
-    """Make a text safe within HTML."""
-    return html.escape(value)
 
 
 def _kind(cell: str) -> str:

@@ -52,7 +52,7 @@ def slim(
         models[PLAIN] = chain.train("plain", recipe.data.train, has_teacher=False)
     with chain.timed(DISTILLED):
         models[DISTILLED] = chain.train("distilled", labelled, has_teacher=True)
-    return chain.end(models, chain.schema, chain.task, stages={"labelled": labelled})
+    return chain.end(models, chain.task, stages={"labelled": labelled})
 
 
 class _SlimChain(Chain[SlimRecipe]):

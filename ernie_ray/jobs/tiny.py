@@ -77,7 +77,7 @@ def tiny(
     with chain.timed(DISTILLED):
         models[DISTILLED] = chain.distil_on_task(general)
     stages = {"start": start, "general": general}
-    result = chain.end(models, chain.schema, chain.task, stages=stages, remark=f"\n{lengths}")
+    result = chain.end(models, chain.task, stages=stages, remark=f"\n{lengths}")
     return TinyResult(**vars(result), lengths=lengths)
 
 
