@@ -1,9 +1,9 @@
 """What makes training with Paddle on a CPU faster: `python -m benchmarks.cpu_training`.
 
-A training step with and without each of two switches, and with the layers of
-`ernie_ray.models.layers` beside Paddle's own; everything else as a training worker has it. Every
-run is a process of its own; both sides take turns, and the ratio is formed within a pair. To be run
-on each kind of CPU: on AMD's `MKL_DEBUG_CPU_TYPE` is set, on others it is not.
+A training step with and without each of two switches, the layers of `ernie_ray.models.layers` in
+the place of Paddle's own, and freed memory that is kept; everything else as a training worker has
+it. Every run is a process of its own; both sides take turns, and the ratio is formed within a pair.
+To be run on each kind of CPU: on AMD's `MKL_DEBUG_CPU_TYPE` is set, on others it is not.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ def main() -> None:
             rows.append([f"{switch}={value}{mark}", *_cells(off_s, on_s)])
         layers = [partial(measure, usual, has_paddles_layers=own) for own in (True, False)]
         rows.append(["layers.py", *_cells(*take_turns(layers, args.pairs, "layers.py"))])
+        memory = [partial(measure, usual, keeps_memory=kept) for kept in (False, True)]
+        rows.append(["freed_memory.py", *_cells(*take_turns(memory, args.pairs, "memory"))])
     vendor = "AMD" if this_machine().is_amd else "not AMD"
     body = (
         table(["what", "without, ms per step", "with, ms per step", "times as fast"], rows)

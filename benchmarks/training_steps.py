@@ -47,6 +47,9 @@ class LoopJob(BaseModel):
     has_paddles_layers: bool = Field(
         default=False, description="With ``paddle.nn``'s layers in place of ``models.layers``."
     )
+    keeps_memory: bool = Field(
+        default=True, description="With ``training.freed_memory``, as a training worker."
+    )
 
 
 def random_job(folder: Path, num_steps: int) -> LoopJob:
@@ -179,6 +182,10 @@ class _Keeper:
 
 def _train(job: LoopJob) -> Lines:
     """As a Ray Train worker does; see ``ernie_ray.jobs.train_worker``."""
+    from ernie_ray.training.freed_memory import keep_freed_memory
+
+    if job.keeps_memory:
+        keep_freed_memory()
     import paddle
 
     from ernie_ray.models import layers

@@ -19,6 +19,7 @@ from ernie_ray.jobs.checkpoint_snapshot import reported
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.tasks.metric_choice import MetricChoice, choose_metric
 from ernie_ray.training.checkpoint import explained_write
+from ernie_ray.training.freed_memory import keep_freed_memory
 
 
 class TrainWorkerArgs(BaseModel):
@@ -67,6 +68,7 @@ class RayReporter:
 
 def train_worker(config: dict[str, Any]) -> None:
     """Train on this worker until the run is done; goes on from Ray Train's last checkpoint."""
+    keep_freed_memory()
     import paddle
 
     from ernie_ray.distillation.objective import DistillationObjective, labelled_rows
