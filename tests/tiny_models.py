@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint, export_pretrained
 from ernie_ray.jobs.storage import Storage
-from ernie_ray.modeldir import ClassificationSpec, EncoderConfig, Lineage, Pooling, TaskSpec
+from ernie_ray.modeldir import (
+    BowConfig,
+    ClassificationSpec,
+    CnnConfig,
+    EncoderConfig,
+    Lineage,
+    Pooling,
+    TaskSpec,
+)
 from ernie_ray.models.pretrained import PretrainedEncoder
-from ernie_ray.models.start import StartSpec, write_start
+from ernie_ray.models.start import StartSpec, write_start, write_student_start
 from ernie_ray.tasks import family_of
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.text.cache_writer import CacheWriter
+from ernie_ray.text.student_vocabulary import VocabularySettings, build_vocabulary
 from ernie_ray.text.tokenizer import TextTokenizer
 from ernie_ray.text.tokenizer_build import WordCut, wordpiece_tokenizer
 from ernie_ray.training.checkpoint import Checkpoint, Position, write_checkpoint
@@ -162,4 +172,37 @@ def export_tiny_classifier(target: Path, *, name: str = "tiny", task: TaskSpec =
 def export_tiny_embedding(target: Path) -> Path:
     """Export the pretrained encoder as it is."""
     export_pretrained(tiny_encoder(), target, "tiny-vectors", max_tokens=32, storage=Storage())
+    return target
+
+
+def export_tiny_student(target: Path, kind: str = "bow", *, is_pair: bool = False) -> Path:
+    """Export a student over characters with random weights, as a run does."""
+    import paddle
+
+    from ernie_ray.models.build import build_network
+    from ernie_ray.models.encoder import read_weights
+
+    vocabulary = build_vocabulary(
+        VocabularySettings("characters"), [text for text, _ in tiny_rows(30, 4)]
+    )
+    sizes: Any = {"vocab_size": vocabulary.size, "embedding_size": 8, "is_pair": is_pair}
+    network = (
+        BowConfig(**sizes, hidden_sizes=(6,))
+        if kind == "bow"
+        else CnnConfig(**sizes, num_filters=4, widths=(2, 3))
+    )
+    spec = StartSpec(
+        task=SPEC, network=network, pooling=None, normalize=False, text_prefix="", max_tokens=24,
+        pretrained="", embedding_std=0.5,
+    )  # fmt: skip
+    paddle.seed(1)
+    with TemporaryDirectory() as folder:
+        start, checkpoint = Path(folder) / "start", Path(folder) / "checkpoint"
+        start.mkdir()
+        checkpoint.mkdir()
+        write_student_start(start, spec, vocabulary)
+        weights = read_weights(build_network(spec))
+        write_checkpoint(checkpoint, Checkpoint(Position(), weights, {}, {}))
+        label = ExportLabel("student", Lineage(run="test"))
+        export_checkpoint(checkpoint, start, target, label, storage=Storage())
     return target

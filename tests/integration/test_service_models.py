@@ -17,7 +17,7 @@ import pytest
 from ernie_ray.inference.predictor import Predictor
 from tests.integration.service_load import Load, replica_infos, replica_pids
 from tests.integration.service_process import environment, free_port, processes_of
-from tests.tiny_models import export_tiny_classifier
+from tests.tiny_models import export_tiny_classifier, export_tiny_student
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -61,7 +61,12 @@ class Program:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory, tiny_model_dir, tiny_embedding_dir):
+def student_dir(tmp_path_factory):
+    return export_tiny_student(tmp_path_factory.mktemp("student") / "model")
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory, tiny_model_dir, tiny_embedding_dir, student_dir):
     program = Program(tmp_path_factory.mktemp("models"))
     too_late = threading.Timer(150, program.process.kill)
     too_late.start()
@@ -69,6 +74,7 @@ def program(tmp_path_factory, tiny_model_dir, tiny_embedding_dir):
         program.deploy(
             {"dir": str(tiny_model_dir), "name": "first", "layers": [1, -1]},
             {"dir": str(tiny_embedding_dir), "name": "second", "layers": [-1]},
+            {"dir": str(student_dir), "name": "student"},
         )
         too_late.cancel()
         yield program
@@ -89,8 +95,21 @@ def test_a_model_of_its_own_answers_as_in_the_ingress(program, tiny_model_dir, t
         np.testing.assert_allclose(reply.json()["vectors"], expected, atol=0.02)
         assert reply.json()["fingerprint"] == predictor.fingerprint
     described = httpx.get(f"{program.url}/v1/models", timeout=30).json()["data"]
-    assert [one["id"] for one in described] == ["first", "second"]
+    assert [one["id"] for one in described] == ["first", "second", "student"]
     assert described[1]["task"] == {"family": "embedding"}
+
+
+def test_a_student_is_served_as_an_encoder_is(program, student_dir):
+    predictor = Predictor.from_dir(student_dir)
+    expected = predictor.predict(TEXTS)
+    body = {"texts": TEXTS, "model": "student"}
+    with httpx.Client(base_url=program.url, timeout=30) as client:
+        scores = client.post("/v1/scores", json=body).json()["scores"]
+        vectors = client.post("/v1/vectors", json=body).json()["vectors"]
+    assert [one["label"] for one in scores] == [one.result["label"] for one in expected]
+    for one, other in zip(scores, expected, strict=True):
+        assert one["scores"] == pytest.approx(other.result["scores"], abs=1e-4)
+    np.testing.assert_allclose(vectors, [one.vector for one in expected], atol=1e-4)
 
 
 def test_errors_and_options_cross_to_a_model_of_its_own(program):

@@ -1,59 +1,21 @@
 """A student's model directory, made by the real export, through the Predictor."""
 
 import numpy as np
-import paddle
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from ernie_ray.errors import ConfigError, InferenceError, ModelDirError
 from ernie_ray.inference.batcher import Batcher
 from ernie_ray.inference.predictor import Predictor
-from ernie_ray.jobs.export import ExportLabel, export_checkpoint
-from ernie_ray.jobs.storage import Storage
-from ernie_ray.modeldir import BowConfig, CnnConfig, Lineage, open_model_dir, seal_model_dir
-from ernie_ray.models.build import build_network
-from ernie_ray.models.encoder import read_weights
-from ernie_ray.models.start import StartSpec, write_student_start
-from ernie_ray.text.student_vocabulary import VocabularySettings, build_vocabulary
-from ernie_ray.training.checkpoint import Checkpoint, Position, write_checkpoint
-from tests.tiny_models import SPEC, tiny_rows
+from ernie_ray.modeldir import open_model_dir, seal_model_dir
+from tests.tiny_models import export_tiny_student, tiny_rows
 
 TEXTS = [text for text, _ in tiny_rows(30, 4)]
 
 
-def export_student(folder, kind="bow", *, is_pair=False):
-    vocabulary = build_vocabulary(VocabularySettings("characters"), TEXTS)
-    sizes = {"vocab_size": vocabulary.size, "embedding_size": 8, "is_pair": is_pair}
-    network = (
-        BowConfig(**sizes, hidden_sizes=(6,))
-        if kind == "bow"
-        else CnnConfig(**sizes, num_filters=4, widths=(2, 3))
-    )
-    spec = StartSpec(
-        task=SPEC,
-        network=network,
-        pooling=None,
-        normalize=False,
-        text_prefix="",
-        max_tokens=24,
-        pretrained="",
-        embedding_std=0.5,
-    )
-    start, checkpoint = folder / "start", folder / "checkpoint"
-    start.mkdir(parents=True)
-    checkpoint.mkdir()
-    paddle.seed(1)
-    write_student_start(start, spec, vocabulary)
-    weights = read_weights(build_network(spec))
-    write_checkpoint(checkpoint, Checkpoint(Position(), weights, {}, {}))
-    label = ExportLabel("student", Lineage(run="test"))
-    export_checkpoint(checkpoint, start, folder / "model", label, storage=Storage())
-    return folder / "model"
-
-
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
-    return export_student(tmp_path_factory.mktemp("bow"))
+    return export_tiny_student(tmp_path_factory.mktemp("bow") / "model")
 
 
 def test_the_folder_holds_no_graph_and_is_run_by_numpy(model_dir):
@@ -75,7 +37,7 @@ def test_one_text_gets_what_it_gets_among_others(model_dir):
 
 
 def test_pairs_are_proved_by_golden_pairs(tmp_path):
-    folder = export_student(tmp_path, "cnn", is_pair=True)
+    folder = export_tiny_student(tmp_path / "model", "cnn", is_pair=True)
     golden = open_model_dir(folder).golden_texts()
     assert all(entry.text_pair for entry in golden)
     predictor = Predictor.from_dir(folder)
