@@ -23,11 +23,13 @@ from ernie_ray.cli.options import (
     storage_option,
 )
 from ernie_ray.cli.ray_session import connect
-from ernie_ray.text.row_files import DataFile, find_files
+from ernie_ray.text.row_files import DataFile
 from ernie_ray.text.row_schema import RowSchema
+from ernie_ray.text.rows import files_of
 
 if TYPE_CHECKING:
     from ernie_ray.jobs.prediction_files import Format
+    from ernie_ray.jobs.storage import Storage
 
 _FORMATS: tuple[Format, ...] = ("jsonl", "parquet", "npy")
 
@@ -90,9 +92,10 @@ def command(
       ernie-ray predict models/reviews s3://bucket/rows/ --num-actors 8 --output s3://bucket/out.parquet
     """
     from ernie_ray.jobs.predict import PredictRequest, RunOptions, predict
+    from ernie_ray.jobs.prediction_files import format_of
     from ernie_ray.jobs.registry import find_model
 
-    chosen = kind or _format_of(output or "")
+    chosen = kind or format_of(output or "")
     if chosen != "jsonl" and output is None:
         raise click.UsageError(f"{chosen} cannot be written to standard output; give --output FILE")
     if chosen == "npy" and not options["vectors"]:
@@ -100,16 +103,17 @@ def command(
     if chosen == "npy" and options["keep_columns"]:
         raise click.UsageError(".npy holds vectors and nothing else; drop --keep-columns")
     place = open_storage(options["storage"])
-    with _input_files(input_name, place, options["columns"]) as files:
+    schema = RowSchema(
+        options["text_column"],
+        options["text_pair_column"],
+        header=options["columns"],
+        keep=options["keep_columns"],
+    )
+    with _input_files(input_name, place, schema) as files:
         request = PredictRequest(
             model_dir=find_model(model_dir, place),
             files=files,
-            schema=RowSchema(
-                options["text_column"],
-                options["text_pair_column"],
-                header=options["columns"],
-                keep=options["keep_columns"],
-            ),
+            schema=schema,
             has_vectors=options["vectors"],
             options=RunOptions(options["engine"], options["precision"], options["bad_rows"]),
         )
@@ -126,15 +130,10 @@ def command(
     show_skipped(result.num_skipped, result.skipped)
 
 
-def _format_of(output: str) -> Format:
-    """Name the format of a file to write, by its suffix."""
-    return next((kind for kind in _FORMATS if output.endswith(f".{kind}")), "jsonl")
-
-
 @contextmanager
-def _input_files(name: str, place: Any, columns: tuple[str, ...]) -> Iterator[tuple[DataFile, ...]]:
+def _input_files(name: str, place: Storage, schema: RowSchema) -> Iterator[tuple[DataFile, ...]]:
     if name != "-":
-        yield find_files(place.resolve(name), without_suffix="tsv" if columns else "")
+        yield files_of(place.resolve(name), schema)
         return
     # Kept in a file, so that the same readers and messages serve it.
     with tempfile.TemporaryDirectory(prefix="ernie-ray-") as folder:

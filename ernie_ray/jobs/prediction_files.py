@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Protocol, Self
+from typing import Any, BinaryIO, Literal, Protocol, Self, get_args
 
 import numpy as np
 import orjson
@@ -29,6 +29,7 @@ from ernie_ray.modeldir import (
     TaskSpec,
     TokenLabelsSpec,
 )
+from ernie_ray.text.uris import path_of
 
 Format = Literal["jsonl", "parquet", "npy"]
 
@@ -36,6 +37,12 @@ _PLACE = [("start", pa.int64()), ("end", pa.int64()), ("score", pa.float32())]
 _AS_JSON = {"holds": "JSON"}
 """Marks columns whose values are JSON in any form, as texts."""
 _OWN_COLUMNS = ("id", "text", "text_pair", "is_truncated", "vector")
+
+
+def format_of(output: str) -> Format:
+    """Name the format of a file to write, by its path's suffix; JSON lines without a known one."""
+    name = path_of(output)
+    return next((kind for kind in get_args(Format) if name.endswith(f".{kind}")), "jsonl")
 
 
 def prediction_schema(

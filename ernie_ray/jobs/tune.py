@@ -115,7 +115,7 @@ def tune(
             for trial in left
         ]
         watcher = _Watcher(board, recipe.tune.mode, controllers, show_progress=show_progress)
-        _run(args, recipe, watcher, f"{output}/.tune-{uuid.uuid4().hex[:8]}", storage)
+        _run(args, recipe, watcher, output, storage)
     return _finish(recipe, board, output, storage, metric)
 
 
@@ -146,10 +146,10 @@ def _metric(recipe: SearchRecipe, prepared: Prepared, storage: Storage) -> str:
 
 
 def _run(
-    args: list[TrialArgs], recipe: SearchRecipe, watcher: _Watcher, folder: str, storage: Storage
+    args: list[TrialArgs], recipe: SearchRecipe, watcher: _Watcher, output: str, storage: Storage
 ) -> None:
-    """Run trials until each is over; ``folder`` is Ray Tune's own, and gone afterwards."""
-    parent, _, name = str(storage.resolve(folder)).rpartition("/")
+    """Run trials until each is over; Ray Tune's own folder is gone afterwards."""
+    name = f".tune-{uuid.uuid4().hex[:8]}"
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(run_trial, ray_tune.PlacementGroupFactory([_TRIAL_RESOURCES])),
         param_space={"args": ray_tune.grid_search([one.model_dump_json() for one in args])},
@@ -162,7 +162,7 @@ def _run(
         ),
         run_config=ray_tune.RunConfig(
             name=name,
-            storage_path=parent,
+            storage_path=str(storage.resolve(output)),
             stop=_is_over,
             failure_config=ray_tune.FailureConfig(max_failures=recipe.scaling.max_failures),
             callbacks=[watcher],
@@ -173,7 +173,7 @@ def _run(
         tuner.fit()
     finally:
         watcher.close()
-        storage.remove(folder)
+        storage.remove(f"{output}/{name}")
     # Ray Tune takes Ctrl-C for a wish to end well.
     if any(not trial.problem for trial in watcher.board.left()):
         raise KeyboardInterrupt
