@@ -127,6 +127,12 @@ def local(nodes: int, cpus: int, gpus: int, auth: str) -> None:
             click.echo("stopping ...", err=True)
 
 
+# Docstrings with a backslash are raw, and in those click's mark before examples, which keeps their
+# lines, is two characters.
+for _command in (group, *group.commands.values()):
+    _command.help = (_command.help or "").replace("\\b\n", "\b\n")
+
+
 def main() -> None:
     """Run a command; an error that the user can mend is one line, without a traceback."""
     try:

@@ -167,7 +167,7 @@ SETTINGS: tuple[Setting, ...] = (
         "0",
         Place.TRAINING,
         "Paddle's strided views make every transpose lazy, and its CPU kernels then copy element "
-        "by element: a training step takes 1.4 times as long.",
+        "by element: a training step takes 1.3 times as long.",
     ),
     Setting(
         "FLAGS_cudnn_deterministic",

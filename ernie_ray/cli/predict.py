@@ -74,11 +74,11 @@ def command(
 ) -> None:
     r"""Give texts their labels, scores and, if wanted, vectors.
 
-    INPUT is a file, a folder or a glob of .jsonl, .csv, .tsv, .txt (one text a line; also .gz) and
-    .parquet, or - for standard input: JSON lines if it starts with a brace, else one text a line.
-    The output has one row per row of the input, in its order, with "id" counting from 0, or the
-    rows' own if it is kept; a .npy has the vectors alone. The same command again goes on where an
-    interrupted one stopped.
+    INPUT is a file, a folder or a glob of .jsonl, .csv, .tsv, .txt (one text a line; also .gz),
+    SQuAD's .json and .parquet, or - for standard input: JSON lines if it starts with a brace, else
+    one text a line. The output has one row per row of the input, in its order, with "id" counting
+    from 0, or the rows' own if it is kept; a .npy has the vectors alone. The same command again
+    goes on where an interrupted one stopped.
 
     \b
     Examples:

@@ -41,8 +41,8 @@ def command(candidate: str, name: str, **options: Any) -> None:
 
     \b
     Examples:
-      ernie-ray promote runs/reviews/model reviews --min test.accuracy=0.9
-      ernie-ray promote runs/second/model reviews --max-drop test.accuracy=0.005 --min-cosine 0.999
+      ernie-ray promote runs/reviews/model reviews --min dev.accuracy=0.9
+      ernie-ray promote runs/second/model reviews --max-drop dev.accuracy=0.005 --min-cosine 0.999
       ernie-ray promote 1 reviews --alias staging
       ernie-ray serve reviews@production
     """
@@ -75,5 +75,5 @@ def _values(option: str, pairs: tuple[str, ...]) -> dict[str, float]:
         except ValueError:
             sign = ""
         if not sign or "." not in key:
-            raise ConfigError(f"{option} {pair}: give SPLIT.METRIC=VALUE, as test.accuracy=0.9")
+            raise ConfigError(f"{option} {pair}: give SPLIT.METRIC=VALUE, as dev.accuracy=0.9")
     return values

@@ -41,7 +41,7 @@ class Bounds:
     """What a candidate must reach.
 
     Attributes:
-        min_metrics: Smallest value by ``split.metric``, e.g. ``{"test.accuracy": 0.9}``.
+        min_metrics: Smallest value by ``split.metric``, e.g. ``{"dev.accuracy": 0.9}``.
         max_drop: How much less than the alias's present model it may have, by ``split.metric``.
         min_cosine: Smallest cosine of a golden text's vector to the trained network's.
         engine: Engine that is compared; as for ``Predictor.from_dir``.

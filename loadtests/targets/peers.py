@@ -1,6 +1,7 @@
 """Other servers of the same weights, each in an environment of its own.
 
-Options of all with torch: ``torch_index`` (such as the index of torch's CPU builds).
+Options of all with torch: ``torch_index`` (such as the index of torch's CPU builds) and
+``arguments`` (more of the server's own).
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ class PeerTarget(Target):
         self.name, self._peer, self._start = name, peers()[name], start
         unknown = set(start.options) - {"torch_index", "arguments"}
         if unknown:
-            raise ScenarioError(f"{name} has no option {', '.join(unknown)}; it has torch_index")
+            raise ScenarioError(
+                f"{name} has no option {', '.join(unknown)}; it has torch_index, arguments"
+            )
 
     def prepare(self) -> None:
         """Install it."""
