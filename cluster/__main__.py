@@ -10,6 +10,7 @@ import click
 
 from cluster.project import ROOT, Project
 from cluster.rendering import FORMS
+from ernie_ray.cli import with_marks
 from ernie_ray.environment import cluster_environment
 from ernie_ray.errors import ErnieRayError
 
@@ -127,10 +128,8 @@ def local(nodes: int, cpus: int, gpus: int, auth: str) -> None:
             click.echo("stopping ...", err=True)
 
 
-# Docstrings with a backslash are raw, and in those click's mark before examples, which keeps their
-# lines, is two characters.
 for _command in (group, *group.commands.values()):
-    _command.help = (_command.help or "").replace("\\b\n", "\b\n")
+    with_marks(_command)
 
 
 def main() -> None:

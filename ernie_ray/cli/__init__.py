@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"ernie_ray.cli.{cmd_name.replace('-', '_')}")
-        return _with_marks(module.command)
+        return with_marks(module.command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -58,7 +58,7 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def _with_marks(command: click.Command) -> click.Command:
+def with_marks(command: click.Command) -> click.Command:
     """Put click's mark before examples, which keeps their lines, where the docstring writes it.
 
     Docstrings with a backslash are raw, and in those the mark is two characters.
@@ -80,7 +80,7 @@ def group() -> None:
     """
 
 
-_with_marks(group)
+with_marks(group)
 
 
 def main() -> None:

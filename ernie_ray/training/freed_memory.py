@@ -12,7 +12,8 @@ _TRIM_THRESHOLD = -1  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.
 _MMAP_THRESHOLD = -3
 _MOST_KEPT = 2**31 - 1
 _LARGEST_FROM_HEAP = 32 * 2**20  # larger values are refused (HEAP_MAX_SIZE / 2)
-_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+"""By which users set the allocator; where one is there, nothing is changed."""
 
 
 def keep_freed_memory() -> bool:
@@ -25,7 +26,7 @@ def keep_freed_memory() -> bool:
         Whether it was done: not where the user set the allocator's own variables, nor where the C
         library is not glibc.
     """
-    if any(name in os.environ for name in _VARIABLES):
+    if any(name in os.environ for name in VARIABLES):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
