@@ -6,6 +6,7 @@ lines of metrics. Each process starts with the environment that a training worke
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -49,6 +50,9 @@ class LoopJob(BaseModel):
     )
     keeps_memory: bool = Field(
         default=True, description="With ``training.freed_memory``, as a training worker."
+    )
+    stop_after: int | None = Field(
+        default=None, description="Lines of metrics after which the training is left, unfinished."
     )
 
 
@@ -167,14 +171,21 @@ def seconds_per_step(lines: Lines, global_batch_size: int = _BATCH_SIZE) -> floa
     return float((steps * global_batch_size / rates).sum() / steps.sum())
 
 
+class _EnoughError(Exception):
+    """The lines that were asked for are there."""
+
+
 class _Keeper:
     """A reporter that keeps the lines of training."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop_after: int | None) -> None:
         self.lines: Lines = []
+        self._stop_after = stop_after
 
     def log(self, metrics: Mapping[str, float]) -> None:
         self.lines.append(dict(metrics))
+        if len(self.lines) == self._stop_after:
+            raise _EnoughError
 
     def report(self, metrics: Mapping[str, float], checkpoint_dir: Path | None) -> None:
         pass
@@ -204,15 +215,17 @@ def _train(job: LoopJob) -> Lines:
     network = build_network(spec, dropout=job.training.dropout)
     load_start_weights(network, start)
     data: Any = FeatureCache.open(Path(job.features))
-    keeper = _Keeper()
-    TrainingLoop(
+    keeper = _Keeper(job.stop_after)
+    loop = TrainingLoop(
         network,
         TrainingData(train=data, dev=None, pad_token_id=spec.network.pad_token_id),
         job.training,
         family=family_of(spec.task),
         group=WorkerGroup(),
         reporter=keeper,
-    ).run()
+    )
+    with contextlib.suppress(_EnoughError):
+        loop.run()
     return keeper.lines
 
 

@@ -2,7 +2,7 @@
 
 `python torch_finetune.py FOLDER [--steps N]`. The folder (see ``benchmarks.torch_job``) holds the
 first weights in Hugging Face's layout, the batches in their order, and the settings. Writes
-``result.json`` (seconds of each step) and, unless cut short by ``--steps``, ``logits.npz``.
+``result.json`` (seconds and loss of each step) and, unless cut short by ``--steps``, ``logits.npz``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional
+from tqdm import tqdm
 from transformers import BertModel
 
 _IGNORED = -100
@@ -92,27 +93,33 @@ def batches_of(path: Path) -> list[list[dict]]:
     return steps
 
 
-def train(network: Network, steps: list[list[dict]], settings: dict) -> list[float]:
-    """Train on every step; gives seconds."""
+def train(
+    network: Network, steps: list[list[dict]], settings: dict
+) -> tuple[list[float], list[float]]:
+    """Train on every step; gives seconds and the mean loss of each step's rows."""
     optimizer = optimizer_of(network, settings)
     shares = [share_at(i, settings["num_warmup_steps"], settings["num_steps"])
               for i in range(len(steps))]  # fmt: skip
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda i: shares[min(i, len(shares) - 1)]
     )
-    seconds = []
+    seconds, losses = [], []
     network.train()
-    for micro_batches in steps:
+    for micro_batches in tqdm(steps, desc="PyTorch", unit="step"):
         start = time.perf_counter()
         num_rows = sum(len(batch["labels"]) for batch in micro_batches)
+        step_loss = 0.0
         for batch in micro_batches:
-            (loss_sum(network(batch), batch["labels"]) / num_rows).backward()
+            loss = loss_sum(network(batch), batch["labels"]) / num_rows
+            loss.backward()
+            step_loss += float(loss)
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings["clip_norm"])
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         seconds.append(time.perf_counter() - start)
-    return seconds
+        losses.append(step_loss)
+    return seconds, losses
 
 
 def main() -> None:
@@ -126,13 +133,13 @@ def main() -> None:
     torch.set_num_threads(settings["num_threads"])
     network = Network(args.folder, settings)
     steps = batches_of(args.folder / "train.npz")
-    seconds = train(network, steps[: args.steps] if args.steps else steps, settings)
+    seconds, losses = train(network, steps[: args.steps] if args.steps else steps, settings)
     if not args.steps:
         network.eval()
         with torch.no_grad():
             answers = [network(batch).numpy() for (batch,) in batches_of(args.folder / "test.npz")]
         np.savez(args.folder / "logits.npz", **{str(i): a for i, a in enumerate(answers)})
-    result = {"seconds": seconds, "torch": torch.__version__}
+    result = {"seconds": seconds, "losses": losses, "torch": torch.__version__}
     (args.folder / "result.json").write_text(json.dumps(result))
 
 
