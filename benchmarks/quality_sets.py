@@ -119,7 +119,10 @@ SETS = (
         train="ner/msra/train.jsonl.gz",
         test="ner/msra/test.jsonl.gz",
         metrics=("entity_f1", "precision", "recall"),
-        settings=("model.max_tokens=128", "training.learning_rate=2e-4"),
+        settings=(
+            "model.max_tokens=128", "training.learning_rate=2e-4",
+            "training.head_learning_rate=5e-3",
+        ),
         steps=400,
     ),
     QualitySet(
@@ -128,7 +131,12 @@ SETS = (
         train="ner/cluener2020/train.jsonl.gz",
         test="ner/cluener2020/dev.jsonl.gz",
         metrics=("entity_f1", "macro_f1"),
-        settings=("model.max_tokens=64", "training.learning_rate=2e-4"),
+        # Of 700 training rows held out, 250 steps found entities by an F1 of 49.9; with a learning
+        # rate of 1e-4, 47.9. A head rate of 1e-3 takes longer, and is unsteady at its peak.
+        settings=(
+            "model.max_tokens=64", "training.learning_rate=2e-4",
+            "training.head_learning_rate=5e-3",
+        ),
         steps=550,
         full=("training.num_epochs=6",),
     ),
