@@ -50,9 +50,24 @@ class Workshop:
     """Runs of one data set in one folder."""
 
     def __init__(
-        self, rows: TaskRows, folder: Path, num_threads: int, metric: str = "accuracy"
+        self,
+        rows: TaskRows,
+        folder: Path,
+        num_threads: int,
+        metric: str = "accuracy",
+        settings: tuple[str, ...] = (),
     ) -> None:
+        """Prepare the folder.
+
+        Args:
+            rows: The data set.
+            folder: Holds its runs.
+            num_threads: Of each training.
+            metric: What the tables show.
+            settings: Of every training, the teacher's and the students'.
+        """
         self.rows = rows
+        self._settings = settings
         self._num_threads = num_threads
         self.folder = folder.absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -77,6 +92,7 @@ class Workshop:
                 "training.head_learning_rate=5e-3",
                 "training.num_epochs=2",
                 "model.max_tokens=128",
+                *self._settings,
                 *overrides,
             ),
         )
@@ -138,6 +154,7 @@ class Workshop:
             *self.data_settings(rows),
             f"task.labels={json.dumps(task.labels, ensure_ascii=False)}",
             f"data.teacher_logits_column={'teacher_logits' if has_teacher else ''}",
+            *self._settings,
             *overrides,
         )
         loaded = load_recipe_of(DistillRecipe, recipe, settings, folder_name="distill")

@@ -179,7 +179,7 @@ def export_students(folder: Path) -> dict[Student, Path]:
             vocabularies[wanted] = build_vocabulary(wanted, corpus)
         vocabulary = vocabularies[wanted]
         spec = StartSpec(
-            task=task, network=student_network(recipe, vocabulary), pooling=None,
+            task=task, network=student_network(recipe, vocabulary.size), pooling=None,
             normalize=False, text_prefix="", max_tokens=student.max_tokens, pretrained="",
         )  # fmt: skip
         work = folder / student.name.replace(" ", "-")

@@ -2,7 +2,8 @@
 
 `python torch_finetune.py FOLDER [--steps N]`. The folder (see ``benchmarks.torch_job``) holds the
 first weights in Hugging Face's layout, the batches in their order, and the settings. Writes
-``result.json`` (seconds and loss of each step) and, unless cut short by ``--steps``, ``logits.npz``.
+``result.json`` (seconds and loss of each step) and, unless ``--steps`` cuts it short,
+``logits.npz``.
 """
 
 from __future__ import annotations

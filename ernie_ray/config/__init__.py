@@ -9,6 +9,7 @@ from ernie_ray.config.recipe import (
     ScalingSection,
     TaskSection,
     TrainingSection,
+    check_class_losses,
 )
 from ernie_ray.config.search import Range, SearchRecipe, TuneSection
 from ernie_ray.config.slim import (
@@ -68,6 +69,7 @@ __all__ = [
     "VocabularySection",
     "as_toml",
     "builtin_recipes",
+    "check_class_losses",
     "load_recipe",
     "load_recipe_of",
 ]

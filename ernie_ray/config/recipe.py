@@ -5,6 +5,7 @@ What a user must decide (the data, the pretrained weights) has no default.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -128,8 +129,10 @@ class TrainingSection(Section):
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Share of a label's weight that is spread over all classes."
     )
-    class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced: rare classes count more, rows / (classes x their rows)."
+    class_weights: Literal["none", "balanced"] | dict[str, float] = Field(
+        "none",
+        description="balanced: rare classes count more, rows / (classes x their rows); or a table "
+        "of classes (for taggers: tags) and their weights, 1 where none is given.",
     )
     layer_decay: float = Field(
         1.0,
@@ -168,6 +171,20 @@ class TrainingSection(Section):
     num_checkpoints: int = Field(
         2, gt=0, description="Best checkpoints kept by the dev metric; beside them the last one."
     )
+
+    @field_validator("class_weights")
+    @classmethod
+    def _weights_are_positive(cls, value: str | dict[str, float]) -> str | dict[str, float]:
+        if isinstance(value, dict):
+            for name, weight in value.items():
+                if not (math.isfinite(weight) and weight >= 0):
+                    raise ValueError(f"{name}={weight} must be a number of at least 0")
+        return value
+
+    @property
+    def changes_class_loss(self) -> bool:
+        """Classes are smoothed or weighed."""
+        return bool(self.label_smoothing) or self.class_weights != "none"
 
 
 class ScalingSection(Section):
@@ -248,8 +265,8 @@ class Recipe(Section):
                 f"context; set at least {_MIN_READING_TOKENS}, better 256"
             )
         _check_queries(self.data, self.task)
-        _check_class_losses(self.task, self.training)
-        _check_patience(self.data, self.training)
+        check_class_losses(self.task, self.training)
+        check_patience(self.data, self.training)
         check_workers(self.training, self.scaling)
         check_metric(self.training, self.data)
         return self
@@ -261,17 +278,27 @@ def check_metric(training: TrainingSection, data: DataSection) -> None:
         raise ValueError(f"training.metric={training.metric} needs dev rows; name them in data.dev")
 
 
-def _check_class_losses(task: TaskSection, training: TrainingSection) -> None:
-    """Raise ValueError if a loss of exclusive classes is asked of another task."""
-    has_classes = task.family == "classification" and not task.multi_label
-    if not has_classes and (training.label_smoothing or training.class_weights != "none"):
+def check_class_losses(
+    task: TaskSection, training: TrainingSection, name: str = "training"
+) -> None:
+    """Raise ValueError if a loss of exclusive classes is asked of another task.
+
+    Args:
+        task: What is learnt.
+        training: How.
+        name: Of the recipe's section.
+    """
+    has_classes = task.family == "token_labels" or (
+        task.family == "classification" and not task.multi_label
+    )
+    if training.changes_class_loss and not has_classes:
         raise ValueError(
-            "training.label_smoothing and training.class_weights need a classification with one "
-            "label per text; remove them"
+            f"{name}.label_smoothing and {name}.class_weights need a task with one class per text "
+            "or token; remove them"
         )
 
 
-def _check_patience(data: DataSection, training: TrainingSection) -> None:
+def check_patience(data: DataSection, training: TrainingSection) -> None:
     """Raise ValueError if training shall stop by a metric that nothing is measured for."""
     if training.patience_evaluations and not data.dev:
         raise ValueError(

@@ -10,7 +10,6 @@ from ernie_ray.config.recipe import (
     DataSection,
     ScalingSection,
     Section,
-    TaskSection,
     TrainingSection,
     check_workers,
 )
@@ -87,7 +86,6 @@ class SlimRecipe(Section):
     """One complete chain; its student is trained with the teacher, and once more without."""
 
     data: SlimDataSection
-    task: TaskSection = TaskSection()
     teacher: TeacherSection
     augment: AugmentSection = AugmentSection()
     label: LabelSection = LabelSection()

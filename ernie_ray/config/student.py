@@ -12,7 +12,9 @@ from ernie_ray.config.recipe import (
     Section,
     TaskSection,
     TrainingSection,
+    check_class_losses,
     check_metric,
+    check_patience,
     check_workers,
 )
 
@@ -67,7 +69,8 @@ class DistillationSection(Section):
 
     The loss of a row is (1 - hard_weight) x soft + hard_weight x hard. Where a row has no label, or
     is an augmented copy, whose label may no longer hold, it is the soft part alone; where it has no
-    teacher logits, the hard part alone.
+    teacher logits, the hard part alone. ``training.label_smoothing`` and ``training.class_weights``
+    change the hard part.
     """
 
     loss: Literal["soft_cross_entropy", "mse"] = Field(
@@ -115,6 +118,13 @@ class DistillRecipe(Section):
 
     @model_validator(mode="after")
     def _is_possible(self) -> DistillRecipe:
+        if self.task.family != "classification":
+            raise ValueError(
+                f"task.family={self.task.family}: students answer with classes; leave it at "
+                "classification"
+            )
+        check_class_losses(self.task, self.training)
+        check_patience(self.data, self.training)
         check_workers(self.training, self.scaling)
         check_metric(self.training, self.data)
         self.distillation.refuse_only_hard_epochs(self.training)

@@ -24,15 +24,18 @@ from ernie_ray.errors import ConfigError
 from ernie_ray.modeldir import ClassificationSpec, PairSpec, TaskSpec
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.training.batch_plan import EpochSubset
-
-RowLoss = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
+from ernie_ray.training.class_losses import RowLoss
 
 
 class DistillationObjective:
     """Sum over a micro-batch of (1 - w) x soft + w x hard, with a weight w per row."""
 
     def __init__(
-        self, settings: DistillationSection, task: TaskSpec, first_hard_epoch: int
+        self,
+        settings: DistillationSection,
+        task: TaskSpec,
+        first_hard_epoch: int,
+        hard_loss: RowLoss | None = None,
     ) -> None:
         """Settle the losses.
 
@@ -40,12 +43,14 @@ class DistillationObjective:
             settings: Loss, temperature and weight.
             task: Has one answer per text: classes, or one number.
             first_hard_epoch: From this epoch on labelled rows count with their labels alone.
+            hard_loss: Of the labels, in place of the task's: smoothed, or with class weights.
 
         Raises:
             ConfigError: The task answers per token, or not at all.
         """
         self._settings = settings
-        self._hard_loss, self._soft_loss = _losses_of(task, settings)
+        plain_hard_loss, self._soft_loss = _losses_of(task, settings)
+        self._hard_loss = hard_loss or plain_hard_loss
         self._first_hard_epoch = first_hard_epoch
 
     def __call__(

@@ -94,7 +94,11 @@ class TransferObjective:
     """Sum over a micro-batch of the weighted losses of logits, relations and hidden states."""
 
     def __init__(
-        self, pupil: Pupil, teacher: FrozenTeacher | None, lesson: Lesson, first_hard_epoch: int
+        self,
+        pupil: Pupil,
+        teacher: FrozenTeacher | None,
+        lesson: Lesson,
+        logits: DistillationObjective | None,
     ) -> None:
         """Prepare both sides; gives the student's network the projections that training needs.
 
@@ -102,15 +106,12 @@ class TransferObjective:
             pupil: The student, before its optimizer is made.
             teacher: None: its logits stand in the cache.
             lesson: What is imitated.
-            first_hard_epoch: From this epoch on labelled rows count with their labels alone.
+            logits: How the teacher's answers and the labels are learnt; None: not at all.
 
         Raises:
             ConfigError: The lesson does not fit both networks.
         """
-        self._teacher, self._states = teacher, lesson.states
-        self._logits = None
-        if lesson.logits is not None:
-            self._logits = DistillationObjective(lesson.logits, pupil.spec.task, first_hard_epoch)
+        self._teacher, self._states, self._logits = teacher, lesson.states, logits
         if teacher is None or not self._states.uses_states:
             self._inside = None
             return

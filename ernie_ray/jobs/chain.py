@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ernie_ray.config import SlimRecipe, TinyRecipe
+from ernie_ray.config import SlimRecipe, TaskSection, TinyRecipe, check_class_losses
 from ernie_ray.distillation.teacher import TeacherSettings
+from ernie_ray.errors import ConfigError, DataError
 from ernie_ray.jobs.chunk_run import Pool
 from ernie_ray.jobs.comparison import DISTILLED, Comparison, Contest, publish
 from ernie_ray.jobs.file_digests import digest_of, digests_of_files
@@ -22,8 +23,10 @@ from ernie_ray.jobs.label_request import LabelRequest, Selection
 from ernie_ray.jobs.slim_report import SlimReport
 from ernie_ray.jobs.stopwatch import timed
 from ernie_ray.jobs.storage import Location, Storage
-from ernie_ray.modeldir import Manifest, TaskSpec
+from ernie_ray.modeldir import ClassificationSpec, Manifest, PairSpec, TaskSpec
 from ernie_ray.modeldir.folder import read_manifest
+from ernie_ray.tasks import family_of
+from ernie_ray.tasks.metric_choice import choose_metric
 from ernie_ray.text.row_files import DataFile
 from ernie_ray.text.row_schema import RowSchema
 from ernie_ray.text.rows import files_of
@@ -63,9 +66,11 @@ class Chain(Generic[R]):
 
     Attributes:
         schema: Columns of the rows that the models are measured on; the chain's kind sets it.
+        task: What all models answer; the chain's kind sets it.
     """
 
     schema: RowSchema
+    task: TaskSpec
 
     def __init__(self, recipe: R, run: str, storage: Storage, *, show_progress: bool) -> None:
         """Begin a chain.
@@ -86,6 +91,30 @@ class Chain(Generic[R]):
         self.teacher: Manifest = read_manifest(storage.fetch(recipe.teacher.model))
         self.show_progress = show_progress
         self.seconds: dict[str, float] = {}
+
+    def check(self) -> None:
+        """Say what the recipe lacks that a later stage, after hours of work, would say.
+
+        Raises:
+            DataError: There is no file of a known format at one of the places.
+            ConfigError: The task has not the metric or the losses that a training asks for.
+        """
+        data = self.recipe.data
+        places = {"train": (data.train,), "dev": (data.dev,), "test": (data.test,)}
+        for name, chosen in (places | {"unlabelled": data.unlabelled}).items():
+            try:
+                self.files(*chosen)
+            except DataError as error:
+                raise DataError(f"data.{name}: {error}") from error
+        for name in ("training", "plain_training"):
+            training = getattr(self.recipe, name)
+            if training is None:
+                continue
+            choose_metric(family_of(self.task), training.metric, f"{name}.metric")
+            try:
+                check_class_losses(task_section(self.task), training, name)
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
 
     def timed(self, stage: str) -> AbstractContextManager[None]:
         """Note how long a stage took."""
@@ -131,26 +160,36 @@ class Chain(Generic[R]):
         return name
 
     def end(
-        self,
-        models: dict[str, str],
-        task: TaskSpec,
-        *,
-        stages: dict[str, str],
-        remark: str = "",
+        self, models: dict[str, str], *, stages: dict[str, str], remark: str = ""
     ) -> ChainResult:
         """Measure the models and write the report.
 
         Args:
             models: Model directories by their names in the report.
-            task: What all of them answer.
             stages: Other outputs by name.
             remark: Stands below the table.
         """
         recipe = self.recipe
-        contest = Contest(recipe.data, self.schema, task, recipe.teacher, recipe.report)
+        contest = Contest(recipe.data, self.schema, self.task, recipe.teacher, recipe.report)
         with self.timed("measure"):
             comparison = Comparison(contest, self.storage, show_progress=self.show_progress)
             report = comparison.measure(models)
         table, plots = publish(report, self.run, self.storage, remark)
         places = {name: self.storage.resolve(place) for name, place in (stages | models).items()}
         return ChainResult(report, table, plots, places[DISTILLED], places, self.seconds)
+
+
+def task_section(task: TaskSpec) -> TaskSection:
+    """Write a teacher's task as a recipe does.
+
+    Raises:
+        ConfigError: It has no answer per text.
+    """
+    if isinstance(task, ClassificationSpec):
+        return TaskSection(labels=task.labels, multi_label=task.multi_label)
+    if isinstance(task, PairSpec):
+        return TaskSection(family="pair", objective=task.objective, low=task.low, high=task.high)
+    raise ConfigError(
+        f"the teacher's task is {task.family}; tiny distils classes and pairs. Take a teacher of "
+        "one of these, and fine-tune the stage `general` for other tasks"
+    )

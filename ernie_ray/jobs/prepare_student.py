@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ernie_ray.config import DistillRecipe, StudentSection
+from ernie_ray.config import DistillRecipe, StudentSection, TaskSection
 from ernie_ray.errors import ConfigError
 from ernie_ray.jobs.features import collect_labels
 from ernie_ray.jobs.labelled_rows import read_labelled_manifest
@@ -26,7 +26,7 @@ from ernie_ray.modeldir import (
     CnnConfig,
     LstmConfig,
     StudentConfig,
-    VocabularySpec,
+    TaskSpec,
 )
 from ernie_ray.modeldir.folder import VOCABULARY
 from ernie_ray.models.start import StartSpec, write_student_start
@@ -65,7 +65,7 @@ def prepare_student(
         DataError: A file or row cannot be used.
         ConfigError: The recipe does not fit the rows.
     """
-    start = start_folder(run, storage, lambda folder: _write_start(recipe, folder, storage))
+    start = start_folder(run, storage, lambda folder: write_first_student(recipe, folder, storage))
     return feature_caches(
         recipe,
         start,
@@ -77,14 +77,18 @@ def prepare_student(
     )
 
 
-def _write_start(recipe: DistillRecipe, folder: Path, storage: Storage) -> None:
+def write_first_student(recipe: DistillRecipe, folder: Path, storage: Storage) -> None:
+    """Fill a start folder: vocabulary, network and task.
+
+    Raises:
+        DataError: A file or row cannot be used.
+        ConfigError: The recipe does not make a network, or contradicts the teacher's task.
+    """
     student = recipe.student
     vocabulary = build_vocabulary(vocabulary_settings(student), _texts(recipe, storage))
     spec = StartSpec(
-        task=ClassificationSpec(
-            labels=_labels(recipe, storage), multi_label=recipe.task.multi_label
-        ),
-        network=student_network(recipe, vocabulary),
+        task=_task(recipe, storage),
+        network=student_network(recipe, vocabulary.size),
         pooling=None,
         normalize=False,
         text_prefix="",
@@ -108,7 +112,7 @@ def vocabulary_settings(student: StudentSection) -> VocabularySettings:
     )
 
 
-def student_network(recipe: DistillRecipe, vocabulary: VocabularySpec) -> StudentConfig:
+def student_network(recipe: DistillRecipe, vocab_size: int) -> StudentConfig:
     """Describe the network that a recipe asks for.
 
     Raises:
@@ -116,7 +120,7 @@ def student_network(recipe: DistillRecipe, vocabulary: VocabularySpec) -> Studen
     """
     student = recipe.student
     settings: dict[str, Any] = {
-        "vocab_size": vocabulary.size,
+        "vocab_size": vocab_size,
         "embedding_size": student.embedding_size,
         "is_pair": bool(recipe.data.text_pair_column),
         "squash": student.squash,
@@ -142,20 +146,43 @@ def student_network(recipe: DistillRecipe, vocabulary: VocabularySpec) -> Studen
         raise ConfigError(f"student: {problem[1].strip()}: {problem[2].strip()}") from error
 
 
-def _labels(recipe: DistillRecipe, storage: Storage) -> tuple[str, ...]:
-    """Class names in the order of the teacher's logits."""
-    if recipe.task.labels:
-        return recipe.task.labels
-    location = storage.resolve(recipe.data.train)
+def _task(recipe: DistillRecipe, storage: Storage) -> ClassificationSpec:
+    """Classes in the order of the teacher's logits, if there are any."""
+    wanted, location = recipe.task, storage.resolve(recipe.data.train)
+    labels = wanted.labels
     if recipe.data.teacher_logits_column:
         manifest = read_labelled_manifest(storage, recipe.data.train)
-        if manifest is None:
+        if manifest is not None:
+            return _teachers_task(manifest.task, wanted, str(location))
+        if not labels:
             raise ConfigError(
                 f"{location}: nothing says in which order the teacher's logits stand; give the "
                 "folder that `ernie-ray label` wrote, or name the classes in task.labels"
             )
-        return manifest.labels
-    return collect_labels(location, row_schema(recipe), on_bad=recipe.data.bad_rows)
+    elif not labels:
+        labels = collect_labels(location, row_schema(recipe), on_bad=recipe.data.bad_rows)
+    return ClassificationSpec(labels=labels, multi_label=wanted.multi_label)
+
+
+def _teachers_task(task: TaskSpec, wanted: TaskSection, location: str) -> ClassificationSpec:
+    """Give the task of the teacher that labelled the rows, if the recipe does not contradict it."""
+    if not isinstance(task, ClassificationSpec):
+        raise ConfigError(
+            f"{location}: the teacher's task is {task.family}, and students answer with classes; "
+            "distil a classifier, or set data.teacher_logits_column='' and learn from labels"
+        )
+    if task.multi_label != wanted.multi_label:
+        have = "independent labels" if task.multi_label else "one class per text"
+        raise ConfigError(
+            f"{location}: the teacher answers with {have}; "
+            f"set task.multi_label={str(task.multi_label).lower()}"
+        )
+    if wanted.labels and wanted.labels != task.labels:
+        raise ConfigError(
+            f"{location}: the teacher's logits are of {', '.join(task.labels)}, in this order, and "
+            f"task.labels has {', '.join(wanted.labels)}; leave task.labels out"
+        )
+    return task
 
 
 def _texts(recipe: DistillRecipe, storage: Storage) -> Iterator[str]:

@@ -9,19 +9,22 @@ from ernie_ray.config import (
     DistillDataSection,
     DistillRecipe,
     SlimRecipe,
-    TaskSection,
 )
 from ernie_ray.errors import ConfigError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.augment import AugmentRequest, augment
-from ernie_ray.jobs.chain import Chain, ChainResult
+from ernie_ray.jobs.chain import Chain, ChainResult, task_section
 from ernie_ray.jobs.comparison import DISTILLED, PLAIN, TEACHER
 from ernie_ray.jobs.distill import distill
 from ernie_ray.jobs.file_digests import digest_of
+from ernie_ray.jobs.prepare_student import student_network
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import ClassificationSpec
 from ernie_ray.text.augment import AugmentSettings
 from ernie_ray.text.row_schema import COPY_COLUMN, RowSchema
+
+_ANY_SIZE = 3
+"""Of a vocabulary that is not built yet."""
 
 
 def slim(
@@ -52,7 +55,7 @@ def slim(
         models[PLAIN] = chain.train("plain", recipe.data.train, has_teacher=False)
     with chain.timed(DISTILLED):
         models[DISTILLED] = chain.train("distilled", labelled, has_teacher=True)
-    return chain.end(models, chain.task, stages={"labelled": labelled})
+    return chain.end(models, stages={"labelled": labelled})
 
 
 class _SlimChain(Chain[SlimRecipe]):
@@ -68,7 +71,7 @@ class _SlimChain(Chain[SlimRecipe]):
                 f"teacher.model={recipe.teacher.model}: a {task.family} model; "
                 "students are distilled from classifiers"
             )
-        self.task = task
+        self.task: ClassificationSpec = task
         data = recipe.data
         self.schema = RowSchema(
             data.text_column,
@@ -77,6 +80,9 @@ class _SlimChain(Chain[SlimRecipe]):
             is_multi_label=task.multi_label,
             header=data.columns,
         )
+        self.check()
+        for has_teacher in (True, False):
+            student_network(self._student_recipe(data.train, has_teacher=has_teacher), _ANY_SIZE)
 
     @property
     def training_schema(self) -> RowSchema:
@@ -108,24 +114,27 @@ class _SlimChain(Chain[SlimRecipe]):
 
     def train(self, name: str, rows: str, *, has_teacher: bool) -> str:
         """Train a student on rows; gives its model directory."""
+        recipe = self._student_recipe(rows, has_teacher=has_teacher)
+        contents = self.digests(rows, recipe.data.dev)
+        key = recipe.model_dump(mode="json", exclude={"scaling"})
+        run = f"{self.run}/{name}-{digest_of(contents, key)}"
+        if not self.storage.exists(f"{run}/{runs.RESULT}"):
+            distill(recipe, run, storage=self.storage, show_progress=self.show_progress)
+        return f"{run}/{runs.MODEL}"
+
+    def _student_recipe(self, rows: str, *, has_teacher: bool) -> DistillRecipe:
         recipe = self.recipe
         data = recipe.data.model_dump(exclude={"unlabelled", "train", "test"})
-        distill_recipe = DistillRecipe(
+        return DistillRecipe(
             data=DistillDataSection(
                 **data,
                 train=rows,
                 teacher_logits_column="teacher_logits" if has_teacher else "",
             ),
-            task=TaskSection(labels=self.task.labels, multi_label=self.task.multi_label),
+            task=task_section(self.task),
             student=recipe.student if has_teacher else recipe.student_without_teacher,
             # Without a teacher its settings decide nothing, and must not repeat the training.
             distillation=recipe.distillation if has_teacher else DistillationSection(),
             training=recipe.training if has_teacher else recipe.plain_training or recipe.training,
             scaling=recipe.scaling,
         )
-        contents = self.digests(rows, recipe.data.dev)
-        key = distill_recipe.model_dump(mode="json", exclude={"scaling"})
-        run = f"{self.run}/{name}-{digest_of(contents, key)}"
-        if not self.storage.exists(f"{run}/{runs.RESULT}"):
-            distill(distill_recipe, run, storage=self.storage, show_progress=self.show_progress)
-        return f"{run}/{runs.MODEL}"

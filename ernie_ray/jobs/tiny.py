@@ -13,13 +13,12 @@ from ernie_ray.config import (
     ModelSection,
     Recipe,
     StatesSection,
-    TaskSection,
     TinyRecipe,
 )
 from ernie_ray.distillation.tiny_start import layer_map
 from ernie_ray.errors import ConfigError
 from ernie_ray.jobs import runs
-from ernie_ray.jobs.chain import Chain, ChainResult
+from ernie_ray.jobs.chain import Chain, ChainResult, task_section
 from ernie_ray.jobs.comparison import DISTILLED, PLAIN, TEACHER
 from ernie_ray.jobs.export_start import export_start, given_tokenizer
 from ernie_ray.jobs.file_digests import digest_of
@@ -28,7 +27,7 @@ from ernie_ray.jobs.joined_rows import all_texts, write_task_rows, write_texts
 from ernie_ray.jobs.prepare_lesson import prepare_lesson
 from ernie_ray.jobs.row_blocks import checked_schema
 from ernie_ray.jobs.storage import Storage
-from ernie_ray.modeldir import ClassificationSpec, EncoderConfig, Manifest, PairSpec, TaskSpec
+from ernie_ray.modeldir import EncoderConfig, Manifest
 from ernie_ray.modeldir.folder import TOKENIZER, read_manifest
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.from_recipe import loose_schema
@@ -77,7 +76,7 @@ def tiny(
     with chain.timed(DISTILLED):
         models[DISTILLED] = chain.distil_on_task(general)
     stages = {"start": start, "general": general}
-    result = chain.end(models, chain.task, stages=stages, remark=f"\n{lengths}")
+    result = chain.end(models, stages=stages, remark=f"\n{lengths}")
     return TinyResult(**vars(result), lengths=lengths)
 
 
@@ -109,6 +108,7 @@ class _TinyChain(Chain[TinyRecipe]):
             raise ConfigError("the teacher is asked pairs; name data.text_pair_column")
         # The report at the chain's end measures; what it lacks must be said before hours of work.
         checked_schema(self.schema, self.task, measures=True)
+        self.check()
 
     def start(self) -> str:
         """Give the model directory of the student as it starts."""
@@ -257,22 +257,6 @@ def _refuse_student(manifest: Manifest, name: str) -> None:
             f"{name}: a {manifest.network.kind} student cannot teach an encoder; give an "
             "encoder's model directory"
         )
-
-
-def task_section(task: TaskSpec) -> TaskSection:
-    """Write a teacher's task as a recipe does.
-
-    Raises:
-        ConfigError: It has no answer per text.
-    """
-    if isinstance(task, ClassificationSpec):
-        return TaskSection(labels=task.labels, multi_label=task.multi_label)
-    if isinstance(task, PairSpec):
-        return TaskSection(family="pair", objective=task.objective, low=task.low, high=task.high)
-    raise ConfigError(
-        f"the teacher's task is {task.family}; tiny distils classes and pairs. Take a teacher of "
-        "one of these, and fine-tune the stage `general` for other tasks"
-    )
 
 
 def _without_scaling(recipe: LessonRecipe | Recipe) -> dict[str, object]:

@@ -79,9 +79,9 @@ def train_worker(config: dict[str, Any]) -> None:
     from ernie_ray.tasks import family_of
     from ernie_ray.text.cache import FeatureCache
     from ernie_ray.training.checkpoint import read_checkpoint
+    from ernie_ray.training.class_losses import row_loss_of
     from ernie_ray.training.collective import WorkerGroup
     from ernie_ray.training.loop import TrainingData, TrainingLoop
-    from ernie_ray.training.objective import Objective
 
     args = TrainWorkerArgs.model_validate(config)
     storage = Storage()
@@ -92,7 +92,7 @@ def train_worker(config: dict[str, Any]) -> None:
     load_start_weights(network, start)
     train = FeatureCache.open(storage.fetch(args.train_features))
     dev = FeatureCache.open(storage.fetch(args.dev_features)) if args.dev_features else None
-    objective: Objective | None = None
+    objective: DistillationObjective | TransferObjective | None = None
     subset = None
     if (lesson := args.distillation) is not None:
         logits = lesson.logits if isinstance(lesson, Lesson) else lesson
@@ -100,15 +100,18 @@ def train_worker(config: dict[str, Any]) -> None:
         first_hard_epoch = args.training.num_epochs - num_hard_epochs
         if num_hard_epochs:
             subset = labelled_rows(train, first_hard_epoch)
+        answers = None
+        if logits is not None:
+            hard_loss = row_loss_of(args.training, train, spec.task)
+            answers = DistillationObjective(logits, spec.task, first_hard_epoch, hard_loss)
+        objective = answers
         if isinstance(lesson, Lesson):
             assert isinstance(network, TextNetwork)  # lessons are for encoders
             teacher = (
                 FrozenTeacher(storage.fetch(lesson.teacher), lesson) if lesson.teacher else None
             )
             pupil = Pupil(network, spec, start)
-            objective = TransferObjective(pupil, teacher, lesson, first_hard_epoch)
-        else:
-            objective = DistillationObjective(lesson, spec.task, first_hard_epoch)
+            objective = TransferObjective(pupil, teacher, lesson, answers)
     context = ray.train.get_context()
     family = family_of(spec.task)
     metric = choose_metric(family, args.training.metric, "training.metric")

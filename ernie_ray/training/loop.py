@@ -114,7 +114,7 @@ class TrainingLoop:
         self._group = group
         self._reporter = reporter
         self._objective = objective or LabelObjective(
-            loss_of(family.loss, settings, data.train, network.task.num_outputs)
+            loss_of(family.loss, settings, data.train, network.task)
         )
         self._plan = BatchPlan(
             data.train.lengths, settings.global_batch_size, settings.seed, data.subset

@@ -7,7 +7,7 @@ import pytest
 
 from ernie_ray.config import SlimRecipe, load_recipe_of
 from ernie_ray.inference.predictor import Predictor
-from ernie_ray.jobs.comparison import CONSTANT, DISTILLED, PLAIN, TEACHER
+from ernie_ray.jobs.comparison import BASE, CONSTANT, DISTILLED, PLAIN, TEACHER
 from ernie_ray.jobs.slim import slim
 from ernie_ray.jobs.storage import Storage
 from tests.chain_rows import chain_settings, stamps, write_chain_rows
@@ -72,10 +72,17 @@ def test_the_chain_ends_in_a_table_and_repeats_only_what_a_change_concerns(
 def test_without_copies_or_unlabelled_rows_the_training_rows_alone_are_labelled(
     tiny_model_dir, data, run
 ):
-    recipe = recipe_for(tiny_model_dir, "augment.num_copies=0", "data.unlabelled=[]")
+    changes = ["augment.num_copies=0", "data.unlabelled=[]"]
+    # Beside it, the other row that the table may have.
+    changes += ["report.base_encoder=true", "report.num_timed_base_texts=1"]
+    recipe = recipe_for(tiny_model_dir, *changes)
     augmented = set(run.glob("augmented-*"))
     result = slim(recipe, str(run), storage=Storage(str(data)), show_progress=False)
     manifest = json.loads((result.stages["labelled"] / "labelled.json").read_text())
     assert manifest["num_rows"] == 120
     assert set(run.glob("augmented-*")) == augmented
     assert np.isfinite(result.report.row(DISTILLED).test)
+    base = result.report.row(BASE)
+    assert base.p50_ms > 0
+    assert base.test is None
+    assert "x base" in result.table

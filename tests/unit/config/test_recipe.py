@@ -45,14 +45,23 @@ def test_a_wrong_setting_is_an_error_that_names_it(assignments, named):
 @pytest.mark.parametrize(
     "change", ["training.label_smoothing=0.1", "training.class_weights=balanced"]
 )
-@pytest.mark.parametrize("name", ["ner", "mrc", "regression", "classify"])
+@pytest.mark.parametrize("name", ["mrc", "regression", "classify"])
 def test_losses_of_exclusive_classes_are_refused_for_other_tasks(name, change):
     changes = [*GIVEN, change]
     if name == "classify":
-        assert load_recipe(name, changes)
         changes += ["task.multi_label=true"]
     with pytest.raises(ConfigError, match=r"training\.label_smoothing and training\.class_weights"):
         load_recipe(name, changes)
+
+
+@pytest.mark.parametrize("name", ["classify", "ner"])
+def test_exclusive_classes_may_be_smoothed_and_weighed(name):
+    changes = [*GIVEN, "training.label_smoothing=0.1"]
+    assert load_recipe(name, [*changes, "training.class_weights=balanced"])
+    recipe = load_recipe(name, [*changes, "training.class_weights={good=2.0, bad=0.5}"])
+    assert recipe.training.class_weights == {"good": 2.0, "bad": 0.5}
+    with pytest.raises(ConfigError, match=r"class_weights.*bad=-1.0 must be a number"):
+        load_recipe(name, [*changes, "training.class_weights={bad=-1.0}"])
 
 
 def test_patience_needs_dev_rows():

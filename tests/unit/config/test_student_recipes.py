@@ -69,6 +69,22 @@ def test_what_could_end_training_before_its_hard_epochs_is_refused(limit):
         load_recipe_of(DistillRecipe, "bow-kit", changes, folder_name="distill")
 
 
+def test_a_student_answers_with_classes_alone():
+    with pytest.raises(ConfigError, match=r"task\.family=pair: students answer with classes"):
+        load_recipe_of(DistillRecipe, "bow", [*DATA, "task.family=pair"], folder_name="distill")
+
+
+def test_a_student_whose_training_may_end_early_needs_dev_rows():
+    with pytest.raises(ConfigError, match=r"patience_evaluations=3 needs dev rows"):
+        load_recipe_of(DistillRecipe, "bow", ["data.train=a.jsonl"], folder_name="distill")
+
+
+def test_a_chain_takes_its_task_from_the_teacher():
+    changes = [*DATA, "teacher.model=t", "task.labels=[a, b]"]
+    with pytest.raises(ConfigError, match="task"):
+        load_recipe_of(SlimRecipe, "bow", changes, folder_name="slim")
+
+
 def test_an_unknown_key_is_named():
     with pytest.raises(ConfigError, match=r"student\.colour"):
         load_recipe_of(DistillRecipe, "bow", [*DATA, "student.colour=1"], folder_name="distill")

@@ -12,7 +12,7 @@ from ernie_ray.distillation.losses import (
 )
 from ernie_ray.distillation.objective import DistillationObjective, hard_weights, labelled_rows
 from ernie_ray.errors import ConfigError
-from ernie_ray.modeldir import ClassificationSpec, PairSpec
+from ernie_ray.modeldir import ClassificationSpec, PairSpec, ReadingSpec
 from ernie_ray.tasks.classification import sigmoid, softmax
 
 RNG = np.random.default_rng(0)
@@ -102,6 +102,16 @@ def test_the_objective_sums_both_parts_over_rows():
     assert found == pytest.approx(0.7 * soft[0] + soft[1] + soft[2] + 0.3 * hard, rel=1e-5)
 
 
+def test_a_loss_given_for_labels_takes_the_place_of_the_tasks():
+    cache = Cache([[0], [NAN]], TEACHER[:2], [0, 0])
+    settings = DistillationSection(hard_weight=0.3)
+    rows = np.arange(2)
+    found = DistillationObjective(settings, TASK, 9, lambda logits, _: paddle.ones([len(logits)]))
+    soft = soft_cross_entropy(*tensors(STUDENT[:2], TEACHER[:2]), 1.0).numpy()
+    loss = float(found(paddle.to_tensor(STUDENT[:2]), cache, rows, 0))
+    assert loss == pytest.approx(0.7 * soft[0] + soft[1] + 0.3, rel=1e-5)
+
+
 def test_a_row_without_a_label_gives_finite_gradients():
     cache = Cache([[NAN], [1]], [TEACHER[0], [NAN] * 3], [0, 0])
     logits = paddle.to_tensor(STUDENT[:2], stop_gradient=False)
@@ -134,3 +144,8 @@ def test_a_ranking_is_learnt_as_chances():
     expected = soft_binary_cross_entropy(*tensors(logits, np.array([[2.0]], np.float32)), 1.0)
     found = objective(paddle.to_tensor(logits), cache, np.arange(1), 0)
     assert float(found) == pytest.approx(float(expected.numpy()[0]), rel=1e-5)
+
+
+def test_a_task_with_an_answer_per_token_has_no_logits_to_learn():
+    with pytest.raises(ConfigError, match="for classes and pairs, not for reading"):
+        DistillationObjective(DistillationSection(), ReadingSpec(), first_hard_epoch=9)

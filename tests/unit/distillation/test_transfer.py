@@ -1,10 +1,9 @@
-from dataclasses import replace
-
 import numpy as np
 import paddle
 import pytest
 
 from ernie_ray.config import DistillationSection, Lesson, StatesSection, TinyStudentSection
+from ernie_ray.distillation.objective import DistillationObjective
 from ernie_ray.distillation.tiny_start import tiny_start
 from ernie_ray.distillation.transfer import FrozenTeacher, Pupil, TransferObjective
 from ernie_ray.errors import ConfigError
@@ -67,7 +66,8 @@ def loss_of(objective, pupil):
 
 
 def objective_of(pupil, model_dir, wanted, first_hard_epoch=9):
-    return TransferObjective(pupil, FrozenTeacher(model_dir, wanted), wanted, first_hard_epoch)
+    logits = wanted.logits and DistillationObjective(wanted.logits, SPEC, first_hard_epoch)
+    return TransferObjective(pupil, FrozenTeacher(model_dir, wanted), wanted, logits)
 
 
 @pytest.mark.parametrize("part", ["relation_weight", "hidden_weight"])
@@ -119,13 +119,3 @@ def test_relation_heads_that_fit_one_width_only_are_refused(tiny_model_dir, tmp_
     wanted = lesson((1, 2), relation_weight=1.0, relation_heads=12)
     with pytest.raises(ConfigError, match=r"choose one of \[1, 2, 4, 8, 16\]"):
         objective_of(pupil, tiny_model_dir, wanted)
-
-
-def test_a_task_with_an_answer_per_token_has_no_logits_to_learn(tiny_model_dir, tmp_path):
-    from ernie_ray.modeldir import ReadingSpec
-
-    pupil = pupil_of(tiny_model_dir, tmp_path / "start")
-    reader = replace(pupil, spec=pupil.spec.model_copy(update={"task": ReadingSpec()}))
-    wanted = lesson((1, 2), logits=DistillationSection())
-    with pytest.raises(ConfigError, match="for classes and pairs, not for reading"):
-        objective_of(reader, tiny_model_dir, wanted)
