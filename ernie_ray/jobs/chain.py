@@ -172,7 +172,9 @@ class Chain(Generic[R]):
         recipe = self.recipe
         contest = Contest(recipe.data, self.schema, self.task, recipe.teacher, recipe.report)
         with self.timed("measure"):
-            comparison = Comparison(contest, self.storage, show_progress=self.show_progress)
+            comparison = Comparison(
+                contest, self.run, self.storage, show_progress=self.show_progress
+            )
             report = comparison.measure(models)
         table, plots = publish(report, self.run, self.storage, remark)
         places = {name: self.storage.resolve(place) for name, place in (stages | models).items()}

@@ -5,6 +5,7 @@ Knows model directories and rows; not how the models were made.
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ import numpy as np
 
 from ernie_ray.config import ReportSection, SlimDataSection, TeacherSection
 from ernie_ray.inference.predictor import Predictor
+from ernie_ray.jobs import runs
 from ernie_ray.jobs.evaluate import measure
+from ernie_ray.jobs.file_digests import digest_of, digests_of_files
 from ernie_ray.jobs.predict import RunOptions
 from ernie_ray.jobs.row_blocks import checked_schema
 from ernie_ray.jobs.slim_report import (
@@ -27,15 +30,16 @@ from ernie_ray.jobs.slim_report import (
 from ernie_ray.jobs.speed import time_base_encoder, time_predictor
 from ernie_ray.jobs.storage import Location, Storage, staging_path
 from ernie_ray.modeldir import ClassificationSpec, TaskSpec
-from ernie_ray.modeldir.folder import WEIGHTS
+from ernie_ray.modeldir.folder import WEIGHTS, read_manifest
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.example import text_of
 from ernie_ray.text.features import TokenIds
 from ernie_ray.text.row_schema import Row, RowSchema
-from ernie_ray.text.rows import read_rows
+from ernie_ray.text.rows import files_of, read_rows
 from ernie_ray.text.tokenizer import Text
 
 REPORT, TABLE, PLOT = "report.json", "table.txt", "quality"
+MEASURED = "measured"
 TEACHER, PLAIN, DISTILLED = "teacher", "student plain", "student distilled"
 CONSTANT, BASE = "constant", "12 x 768 eager"
 _NO_TOKENS = TokenIds([], [])
@@ -61,10 +65,21 @@ class Contest:
 
 
 class Comparison:
-    """Measures models on dev and test rows and times them on test texts."""
+    """Measures models on dev and test rows, once, and times them on test texts."""
 
-    def __init__(self, contest: Contest, storage: Storage, *, show_progress: bool) -> None:
+    def __init__(
+        self, contest: Contest, run: str, storage: Storage, *, show_progress: bool
+    ) -> None:
+        """Prepare.
+
+        Args:
+            contest: On what models are compared.
+            run: Folder that keeps what was measured.
+            storage: Resolves the folder and the rows.
+            show_progress: Draw progress bars on stderr.
+        """
         self._contest = contest
+        self._run = run
         self._storage = storage
         self._show_progress = show_progress
         self._family = family_of(contest.task)
@@ -123,16 +138,7 @@ class Comparison:
         if name == TEACHER:
             teacher = self._contest.teacher
             options = RunOptions(teacher.engine, teacher.precision, on_bad)
-        values = {
-            split: measure(
-                folder,
-                self._storage.resolve(rows),
-                self._contest.schema,
-                options=options,
-                show_progress=self._show_progress,
-            ).metrics[self._family.primary_metric]
-            for split, rows in self._splits.items()
-        }
+        values = self._values(folder, options)
         predictor = Predictor.from_dir(folder, engine=options.engine, precision=options.precision)
         speed = time_predictor(predictor, texts)
         return ReportRow(
@@ -144,6 +150,25 @@ class Comparison:
             p50_ms=speed.p50_ms,
             p99_ms=speed.p99_ms,
         )
+
+    def _values(self, folder: Path, options: RunOptions) -> dict[str, float]:
+        """The main metric by split; of the same model and rows it is not measured twice."""
+        contest, storage = self._contest, self._storage
+        places = {split: storage.resolve(name) for split, name in self._splits.items()}
+        rows = [digests_of_files(files_of(place, contest.schema)) for place in places.values()]
+        key = digest_of(read_manifest(folder).fingerprint, rows, contest.schema, options)
+        kept = f"{self._run}/{MEASURED}-{key}.json"
+        if storage.exists(kept):
+            found: dict[str, float] = json.loads(storage.fetch(kept).read_bytes())
+            return found
+        values = {
+            split: measure(
+                folder, place, contest.schema, options=options, show_progress=self._show_progress
+            ).metrics[self._family.primary_metric]
+            for split, place in places.items()
+        }
+        runs.write_json(values, kept, storage)
+        return values
 
     def _rows_of(self, name: str) -> list[Row]:
         schema = checked_schema(self._contest.schema, self._contest.task)

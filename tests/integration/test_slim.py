@@ -58,8 +58,12 @@ def test_the_chain_ends_in_a_table_and_repeats_only_what_a_change_concerns(
     assert Predictor.from_dir(first.student).engine == "numpy"
 
     before = stamps(run)
-    slim(recipe_for(tiny_model_dir), str(run), storage=storage, show_progress=False)
+    measured = {path: path.stat().st_mtime_ns for path in run.glob("measured-*.json")}
+    assert len(measured) == 3
+    again = slim(recipe_for(tiny_model_dir), str(run), storage=storage, show_progress=False)
     assert stamps(run) == before
+    assert {path: path.stat().st_mtime_ns for path in run.glob("measured-*.json")} == measured
+    assert [row.test for row in again.report.rows] == [row.test for row in first.report.rows]
 
     # Which rows measure the models decides no stage.
     changed = recipe_for(tiny_model_dir, "distillation.temperature=3.0", "data.test=dev.jsonl")
