@@ -15,7 +15,7 @@ from loadtests.cli import main as loadtests_group
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "loadtests/README.md", "docs/scaling.md",
-             "docs/serving.md", "docs/fine-tuning.md",
+             "docs/serving.md", "docs/fine-tuning.md", "docs/distillation.md",
              *(f"cluster/k8s/{p.name}" for p in ROOT.glob("cluster/k8s/*.yaml")),
              "ray-cluster.yaml", "ray-cluster-onprem.yaml"]  # fmt: skip
 GROUPS = {
