@@ -54,7 +54,12 @@ class _Plan:
     "--grpc-port", type=click.IntRange(1, 65535), help="Serve gRPC there, too.  [default: no]"
 )
 @click.option("--name", multiple=True, help="Name in requests, once per MODEL_DIR.")
-@click.option("--engine", default="auto", show_default=True, help="openvino, onnxruntime, paddle.")
+@click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    help="openvino, onnxruntime, paddle, numpy (students).",
+)
 @click.option("--precision", default="auto", show_default=True, help="fp32, bf16...")
 @click.option(
     "--layer",

@@ -63,7 +63,9 @@ class ModelArgs(_Args):
     name: str | None = Field(
         default=None, min_length=1, description="Name in requests; the manifest's."
     )
-    engine: str = Field(default="auto", description="auto, openvino, onnxruntime or paddle.")
+    engine: str = Field(
+        default="auto", description="auto, openvino, onnxruntime, paddle or numpy (students)."
+    )
     precision: str = Field(
         default="auto", description="auto, fp32, bf16, int8...: one that the manifest bounds."
     )
