@@ -69,6 +69,19 @@ def test_what_could_end_training_before_its_hard_epochs_is_refused(limit):
         load_recipe_of(DistillRecipe, "bow-kit", changes, folder_name="distill")
 
 
+@pytest.mark.parametrize(
+    "setting", ["ngram_orders=[]", "ngram_orders=[2, 0]", "widths=[]", "widths=[0]",
+                "hidden_sizes=[0]", "hidden_sizes=[64, -1]"]
+)  # fmt: skip
+def test_sizes_that_make_no_network_are_refused_by_name(setting):
+    wanted = rf"student\.{setting.partition('=')[0]}.*(at least 1 item|greater than 0)"
+    with pytest.raises(ConfigError, match=rf": {wanted}"):
+        load_recipe_of(DistillRecipe, "bow", [*DATA, f"student.{setting}"], folder_name="distill")
+    changes = [*DATA, "teacher.model=t", f"plain_student.{setting}"]
+    with pytest.raises(ConfigError, match=rf": plain_{wanted}"):
+        load_recipe_of(SlimRecipe, "bow", changes, folder_name="slim")
+
+
 def test_an_unknown_key_is_named():
     with pytest.raises(ConfigError, match=r"student\.colour"):
         load_recipe_of(DistillRecipe, "bow", [*DATA, "student.colour=1"], folder_name="distill")
