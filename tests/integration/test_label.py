@@ -105,6 +105,35 @@ def test_a_finished_output_is_found_and_other_options_refuse_it(tiny_model_dir, 
         run(request_for(tiny_model_dir, rows_dir / "1.jsonl"), tmp_path, pool=Pool(0))
 
 
+@pytest.mark.parametrize("damage", ["removed", "changed"])
+def test_a_finished_output_without_its_rows_is_not_taken_for_finished(
+    tiny_model_dir, rows_dir, tmp_path, damage
+):
+    request = request_for(tiny_model_dir, rows_dir / "0.jsonl")
+    run(request, tmp_path, pool=Pool(0))
+    rows = tmp_path / "out" / ROWS
+    if damage == "removed":
+        rows.unlink()
+    else:
+        rows.write_bytes(rows.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"out/rows\.parquet is .*; remove the folder"):
+        run(request, tmp_path, pool=Pool(0))
+    assert (tmp_path / "out" / MANIFEST).exists()
+
+
+def test_an_output_that_is_taken_is_refused_before_any_row_is_labelled(
+    tiny_model_dir, rows_dir, tmp_path
+):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    request = request_for(
+        tiny_model_dir, rows_dir / "0.jsonl", rows_per_chunk=0
+    )  # labelling would fail
+    with pytest.raises(ConfigError, match="out exists already"):
+        run(request, tmp_path, pool=Pool(0))
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
 def driver(model: Path, rows: Path, folder: Path) -> subprocess.Popen:
     """The command line in a process of its own."""
     command = [
