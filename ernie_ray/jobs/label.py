@@ -28,7 +28,7 @@ from ernie_ray.jobs.labelled_rows import (
 from ernie_ray.jobs.parts import Parts, digest_of, parts_folder
 from ernie_ray.jobs.row_blocks import checked_schema, texts_of
 from ernie_ray.jobs.storage import Storage
-from ernie_ray.modeldir import Manifest
+from ernie_ray.modeldir import ClassificationSpec, Manifest
 from ernie_ray.modeldir.folder import read_manifest
 
 # Counts up when the same input would give other rows.
@@ -103,6 +103,11 @@ def _refuse_unfit(request: LabelRequest, teacher: Manifest) -> None:
         raise ConfigError(
             f"{request.teacher}: the teacher answers with a number, so no row is of a class or "
             "surer than another; leave min_confidence and balance out"
+        )
+    if selection.balance and isinstance(task, ClassificationSpec) and task.multi_label:
+        raise ConfigError(
+            f"{request.teacher}: the teacher gives a text any number of its labels, so no row is "
+            "of one class to balance; leave balance out"
         )
 
 

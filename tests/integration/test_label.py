@@ -21,7 +21,7 @@ from ernie_ray.jobs.label import label
 from ernie_ray.jobs.label_request import LabelRequest, Selection
 from ernie_ray.jobs.labelled_rows import MANIFEST, ROWS
 from ernie_ray.jobs.storage import Storage
-from ernie_ray.modeldir import PairSpec, TokenLabelsSpec
+from ernie_ray.modeldir import ClassificationSpec, PairSpec, TokenLabelsSpec
 from ernie_ray.text.row_files import find_files
 from ernie_ray.text.row_schema import RowSchema
 from ernie_ray.text.tags import tag_names
@@ -271,3 +271,11 @@ def test_a_tagger_cannot_label_texts_and_numbers_are_not_chosen_by_class(rows_di
     for selection in (Selection(0.9), Selection(balance=True)):
         with pytest.raises(ConfigError, match="no row is of a class"):
             run(request_for(scorer, rows_dir, selection=selection), tmp_path, pool=Pool(0))
+
+
+def test_classes_are_not_balanced_where_a_text_has_any_number_of_them(rows_dir, tmp_path):
+    task = ClassificationSpec(labels=("clean", "cheap"), multi_label=True)
+    teacher = export_tiny_classifier(tmp_path / "teacher", task=task)
+    request = request_for(teacher, rows_dir / "2.jsonl", selection=Selection(balance=True))
+    with pytest.raises(ConfigError, match="leave balance out"):
+        run(request, tmp_path, pool=Pool(0))
