@@ -36,9 +36,14 @@ from ernie_ray.text.rows import files_of
     type=click.FloatRange(0, 1),
     default=0.0,
     show_default=True,
-    help="Leave out rows without a label whose best class is less probable.",
+    help="Leave out rows without a label, and augmented copies, whose best class is less probable.",
 )
-@click.option("--balance", is_flag=True, help="Keep equally many rows of each class found.")
+@click.option(
+    "--balance",
+    is_flag=True,
+    help="Of rows without a label, and augmented copies, keep equally many of each class found; "
+    "not with independent labels.",
+)
 @click.option("--seed", default=42, show_default=True, help="Draws what --balance keeps.")
 @click.option(
     "--num-actors",

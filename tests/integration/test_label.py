@@ -243,6 +243,16 @@ def test_unsure_rows_and_surplus_are_left_out_but_never_labelled_ones(
     assert classes[0] == classes[1] or 0 in classes
 
 
+def test_a_copy_is_left_out_as_if_it_had_no_label(tiny_model_dir, tmp_path):
+    rows = [{"text": "好书", "label": "positive", "copy": copy} for copy in (0, 1)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    request = request_for(tiny_model_dir, path, selection=Selection(min_confidence=1.0))
+    manifest, table = run(request, tmp_path, pool=Pool(0))
+    assert table["copy"].to_pylist() == [0]
+    assert manifest.num_unsure == 1
+
+
 @pytest.mark.parametrize("num_actors", [0, 1])
 def test_a_bad_row_is_one_error_or_is_left_out(local_ray, tiny_model_dir, tmp_path, num_actors):
     path = tmp_path / "rows.jsonl"
