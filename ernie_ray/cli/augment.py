@@ -11,6 +11,7 @@ from ernie_ray.cli.options import (
     bad_rows_option,
     columns_options,
     open_storage,
+    refuse_unknown_label,
     show_skipped,
     storage_option,
 )
@@ -85,6 +86,7 @@ def command(input_names: tuple[str, ...], output: str, address: str | None, **op
         is_label_optional=True,
     )
     files = tuple(file for name in input_names for file in files_of(place.resolve(name), schema))
+    refuse_unknown_label(files, schema.header)
     with connect(address):
         from ernie_ray.jobs.augment import AugmentRequest, augment
 
