@@ -11,6 +11,7 @@ from ernie_ray.cli.options import (
     bad_rows_option,
     columns_options,
     open_storage,
+    refuse_unknown_label,
     show_skipped,
     storage_option,
 )
@@ -37,7 +38,8 @@ _PROBABILITY = click.FloatRange(0, 1)
     show_default=True,
     help="What a label is: one class, a list of classes, or a number.",
 )
-@click.option("--copies", default=10, show_default=True, help="Copies of each row.")
+@click.option("--copies", type=click.IntRange(1), default=10, show_default=True, help="Copies of "
+              "each row.")  # fmt: skip
 @click.option("--noise", type=_PROBABILITY, default=0.1, show_default=True, help="Chance of a "
               "word to become the noise word.")  # fmt: skip
 @click.option("--replace", type=_PROBABILITY, default=0.1, show_default=True, help="Chance of a "
@@ -45,7 +47,8 @@ _PROBABILITY = click.FloatRange(0, 1)
 @click.option("--fragment", type=_PROBABILITY, default=1.0, show_default=True, help="Chance of a "
               "copy to be cut to a random fragment.")  # fmt: skip
 @click.option("--noise-word", default="UNK", show_default=True, help="Stands for a lost word.")
-@click.option("--min-words", default=2, show_default=True, help="Shorter copies are dropped.")
+@click.option("--min-words", type=click.IntRange(1), default=2, show_default=True, help="Copies of "
+              "fewer words and punctuation marks are dropped.")  # fmt: skip
 @click.option("--seed", default=42, show_default=True, help="Same seed, same copies.")
 @click.option("--only-copies", is_flag=True, help="Leave the rows as they were given out.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -68,8 +71,10 @@ def command(input_names: tuple[str, ...], output: str, address: str | None, **op
       ernie-ray augment train.tsv --copies 20 --fragment 0.25 --output augmented.parquet
       ernie-ray augment pairs/ --text-column q --text-pair-column a --output augmented.jsonl
     """
+    from ernie_ray.jobs.prediction_files import format_among
     from ernie_ray.text.augment import AugmentSettings
 
+    kind = format_among(output, ("jsonl", "parquet"))
     place = open_storage(options["storage"])
     schema = RowSchema(
         options["text_column"],
@@ -81,6 +86,7 @@ def command(input_names: tuple[str, ...], output: str, address: str | None, **op
         is_label_optional=True,
     )
     files = tuple(file for name in input_names for file in files_of(place.resolve(name), schema))
+    refuse_unknown_label(files, schema.header)
     with connect(address):
         from ernie_ray.jobs.augment import AugmentRequest, augment
 
@@ -103,7 +109,7 @@ def command(input_names: tuple[str, ...], output: str, address: str | None, **op
             request,
             output,
             storage=place,
-            kind="parquet" if output.endswith(".parquet") else "jsonl",
+            kind=kind,
             show_progress=not options["quiet"],
         )
     show_skipped(result.num_skipped, result.skipped)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,11 +14,17 @@ from ernie_ray.cli.options import (
     columns_options,
     engine_options,
     open_storage,
+    refuse_unknown_label,
     storage_option,
 )
 from ernie_ray.cli.ray_session import connect
+from ernie_ray.errors import ConfigError
+from ernie_ray.text.row_files import FORMATS
 from ernie_ray.text.row_schema import COPY_COLUMN, RowSchema
 from ernie_ray.text.rows import files_of
+from ernie_ray.text.uris import path_of
+
+_SUFFIXES_OF_FILES = {f".{kind}" for kind in FORMATS}
 
 
 @click.command(name="label")
@@ -36,9 +43,14 @@ from ernie_ray.text.rows import files_of
     type=click.FloatRange(0, 1),
     default=0.0,
     show_default=True,
-    help="Leave out rows without a label whose best class is less probable.",
+    help="Leave out rows without a label, and augmented copies, whose best class is less probable.",
 )
-@click.option("--balance", is_flag=True, help="Keep equally many rows of each class found.")
+@click.option(
+    "--balance",
+    is_flag=True,
+    help="Of rows without a label, and augmented copies, keep equally many of each class found; "
+    "not with independent labels.",
+)
 @click.option("--seed", default=42, show_default=True, help="Draws what --balance keeps.")
 @click.option(
     "--num-actors",
@@ -93,7 +105,13 @@ def command(
     from ernie_ray.jobs.chunk_run import Pool
     from ernie_ray.jobs.label import label
     from ernie_ray.jobs.label_request import LabelRequest, Selection
+    from ernie_ray.jobs.labelled_rows import ROWS
 
+    if Path(path_of(output)).suffix in _SUFFIXES_OF_FILES:
+        raise ConfigError(
+            f"{output}: label writes a folder with {ROWS} in it; give a name without the suffix "
+            "of a file"
+        )
     place = open_storage(options["storage"])
     schema = RowSchema(
         options["text_column"],
@@ -103,9 +121,11 @@ def command(
         is_label_optional=True,
         copy=COPY_COLUMN,
     )
+    files = tuple(file for name in input_names for file in files_of(place.resolve(name), schema))
+    refuse_unknown_label(files, schema.header)
     request = LabelRequest(
         teacher=place.resolve(teacher),
-        files=tuple(file for name in input_names for file in files_of(place.resolve(name), schema)),
+        files=files,
         schema=schema,
         settings=TeacherSettings(options["engine"], options["precision"], options["batch_tokens"]),
         selection=Selection(options["min_confidence"], options["balance"], options["seed"]),

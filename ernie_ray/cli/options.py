@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from ernie_ray.errors import DataError
 from ernie_ray.jobs.storage import Storage, is_submitted_job
+from ernie_ray.text.row_files import DataFile
+from ernie_ray.text.rows import has_column
 
 storage_option = click.option(
     "--storage",
@@ -83,6 +87,25 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="What runs the network.",
     )
     return engine(precision(command))
+
+
+def refuse_unknown_label(files: Sequence[DataFile], header: Sequence[str]) -> None:
+    """Refuse a ``--label-column`` that this call was given and that no row has.
+
+    Rows may lack their label, so a typing error would pass for files without any.
+
+    Raises:
+        DataError: No row has it, or a file cannot be read.
+    """
+    context = click.get_current_context()
+    if context.get_parameter_source("label_column") is ParameterSource.DEFAULT:
+        return
+    column = context.params["label_column"]
+    if not has_column(files, column, header):
+        raise DataError(
+            f"{files[0].name}{' and all others' * (len(files) > 1)}: no row has the column "
+            f"{column!r}; correct --label-column, or leave it out if there are no labels"
+        )
 
 
 def open_storage(root: str | None) -> Storage:

@@ -55,7 +55,9 @@ class AugmentSection(Section):
         1.0, ge=0, le=1, description="Of a copy to be cut to a random fragment."
     )
     noise_word: str = Field("UNK", min_length=1, description="Stands for a lost word.")
-    min_words: int = Field(2, ge=1, description="Shorter copies are dropped.")
+    min_words: int = Field(
+        2, ge=1, description="Copies of fewer words and punctuation marks are dropped."
+    )
     seed: int = Field(42, ge=0, description="Same seed, same copies.")
 
 
@@ -67,9 +69,16 @@ class LabelSection(Section):
     gpus_per_actor: float = Field(0.0, ge=0, description="GPUs of each; may be a fraction.")
     batch_tokens: int = Field(4096, gt=0, description="Largest padded batch, in tokens.")
     min_confidence: float = Field(
-        0.0, ge=0, le=1, description="Rows without a label whose best class is less sure go."
+        0.0,
+        ge=0,
+        le=1,
+        description="Rows without a label, and augmented copies, whose best class is less sure go.",
     )
-    balance: bool = Field(False, description="Keep equally many rows of each class found.")
+    balance: bool = Field(
+        False,
+        description="Of rows without a label, and augmented copies, keep equally many of each "
+        "class found; not with independent labels.",
+    )
 
 
 class ReportSection(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,8 @@ from ernie_ray.config.recipe import (
     check_patience,
     check_workers,
 )
+
+_PositiveInt = Annotated[int, Field(gt=0)]
 
 
 class DistillDataSection(DataSection):
@@ -39,7 +41,9 @@ class StudentSection(Section):
     max_pieces: int = Field(35_000, gt=0, description="Most pieces of the vocabulary.")
     min_count: int = Field(1, gt=0, description="Rarer characters and words are unknown.")
     lowercase: bool = Field(True, description="Fold case.")
-    ngram_orders: tuple[int, ...] = Field((1, 2, 3), description="Lengths of the n-grams.")
+    ngram_orders: tuple[_PositiveInt, ...] = Field(
+        (1, 2, 3), min_length=1, description="Lengths of the n-grams."
+    )
     bucket_bits: int = Field(17, gt=0, le=24, description="n-grams share 2 ** bucket_bits ids.")
     max_tokens: int = Field(128, ge=4, description="Most tokens of a row; a pair shares them.")
     embedding_size: int = Field(128, gt=0, description="Width of the embedding.")
@@ -53,11 +57,13 @@ class StudentSection(Section):
     squash: Literal["none", "softsign", "tanh"] = Field(
         "none", description="Applied to the pooled features."
     )
-    hidden_sizes: tuple[int, ...] = Field((), description="Widths of the dense layers.")
+    hidden_sizes: tuple[_PositiveInt, ...] = Field((), description="Widths of the dense layers.")
     dense_activation: Literal["none", "tanh", "relu"] = Field(
         "tanh", description="After each dense layer."
     )
-    widths: tuple[int, ...] = Field((3,), description="Window widths of a CNN, in tokens.")
+    widths: tuple[_PositiveInt, ...] = Field(
+        (3,), min_length=1, description="Window widths of a CNN, in tokens."
+    )
     num_filters: int = Field(128, gt=0, description="Filters of each width.")
     activation: Literal["relu", "tanh"] = Field("relu", description="After the filters.")
     num_units: int = Field(128, gt=0, description="State size of an LSTM, each direction.")

@@ -1,6 +1,7 @@
 """Choose which teacher-labelled rows are worth learning from: by confidence, and by class.
 
-Pure functions over logits. Rows with a label of their own are never left out.
+Pure functions over logits. Rows that count as labelled are never left out; whether an augmented
+copy does, the caller says.
 
 Dimension key: N rows, C classes.
 """
@@ -42,8 +43,8 @@ def keep_balanced(
 ) -> NDArray[np.bool_]:
     """Say which rows to keep so that the teacher gives every class equally often, [N].
 
-    Among the rows without a label each class that the teacher found keeps as many as the rarest of
-    them has, drawn by ``seed``: keeping the surest would leave only easy texts.
+    Among the rows that do not count as labelled each class that the teacher found keeps as many as
+    the rarest of them has, drawn by ``seed``: keeping the surest would leave only easy texts.
     """
     classes = logits.argmax(axis=1)
     free = np.flatnonzero(~is_labelled)

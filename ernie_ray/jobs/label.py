@@ -20,11 +20,15 @@ from ernie_ray.jobs.chunk_run import ChunkRun, Pool, run_chunks
 from ernie_ray.jobs.file_digests import digests_of_files
 from ernie_ray.jobs.label_request import LabelRequest, schema_of
 from ernie_ray.jobs.labelled_output import Finding, finish
-from ernie_ray.jobs.labelled_rows import LabelledManifest, read_labelled_manifest
+from ernie_ray.jobs.labelled_rows import (
+    LabelledManifest,
+    read_labelled_manifest,
+    refuse_damaged,
+)
 from ernie_ray.jobs.parts import Parts, digest_of, parts_folder
 from ernie_ray.jobs.row_blocks import checked_schema, texts_of
 from ernie_ray.jobs.storage import Storage
-from ernie_ray.modeldir import Manifest
+from ernie_ray.modeldir import ClassificationSpec, Manifest
 from ernie_ray.modeldir.folder import read_manifest
 
 # Counts up when the same input would give other rows.
@@ -54,19 +58,22 @@ def label(
         The manifest of the finished folder.
 
     Raises:
-        DataError: A file or row cannot be used.
+        DataError: A file or row cannot be used, or the finished folder is damaged.
         ModelDirError: The teacher's model directory is broken.
         ConfigError: The teacher has not one answer per text, or none to select by; or the output
-            holds other rows.
+            holds something else.
     """
     folder = storage.fetch(request.teacher)
     teacher = read_manifest(folder)
     _refuse_unfit(request, teacher)
+    finished = read_labelled_manifest(storage, output)
+    if finished is None:
+        storage.refuse_taken(output)
     inputs = digests_of_files(request.files)
     digest = _digest(request, teacher, inputs)
-    finished = read_labelled_manifest(storage, output)
     if finished is not None:
         if finished.digest == digest:
+            refuse_damaged(storage, output, finished)
             return finished
         raise ConfigError(
             f"{storage.resolve(output)} holds rows that were labelled from other rows, by another "
@@ -96,6 +103,11 @@ def _refuse_unfit(request: LabelRequest, teacher: Manifest) -> None:
         raise ConfigError(
             f"{request.teacher}: the teacher answers with a number, so no row is of a class or "
             "surer than another; leave min_confidence and balance out"
+        )
+    if selection.balance and isinstance(task, ClassificationSpec) and task.multi_label:
+        raise ConfigError(
+            f"{request.teacher}: the teacher gives a text any number of its labels, so no row is "
+            "of one class to balance; leave balance out"
         )
 
 

@@ -17,11 +17,15 @@ from ernie_ray.text.rows import OnBad
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows are kept; those with a label of their own always are.
+    """Which rows are kept; those with a label always are, unless they are augmented copies.
+
+    The label of a copy may no longer hold, so copies are chosen as rows without one.
 
     Attributes:
-        min_confidence: Smallest probability of the teacher's first choice; 0: any.
-        balance: Keep equally many rows of each class that the teacher found.
+        min_confidence: Smallest probability of the teacher's first choice, or, with independent
+            labels, of its least certain answer; 0: any.
+        balance: Of all others keep equally many of each class that the teacher found; not with
+            independent labels.
         seed: Draws the rows of the larger classes.
     """
 

@@ -105,6 +105,7 @@ def _selected(
         return rows, 0, 0
     logits = _logits_of(rows)
     if "label" in rows.column_names:
+        # The label of an augmented copy may no longer hold.
         has_label = pc.is_valid(rows["label"]).to_numpy()
         is_labelled = has_label & (rows["copy"].to_numpy() == 0)
     else:

@@ -5,6 +5,8 @@ Knows the columns, not how labels are made.
 
 from __future__ import annotations
 
+import hashlib
+
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -70,3 +72,23 @@ def read_labelled_manifest(storage: Storage, name: str) -> LabelledManifest | No
         return LabelledManifest.model_validate_json(storage.fetch(place).read_bytes())
     except ValidationError as error:
         raise DataError(f"{place}: not a manifest of labelled rows: {error}") from error
+
+
+def refuse_damaged(storage: Storage, folder: str, manifest: LabelledManifest) -> None:
+    """Refuse a finished folder whose rows are not those that its manifest was written for.
+
+    Raises:
+        DataError: ``rows.parquet`` is missing, or has another content.
+    """
+    place = f"{folder}/{ROWS}"
+    problem = "is missing"
+    if storage.exists(place):
+        with storage.open(place) as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+        if sha256 == manifest.sha256:
+            return
+        problem = f"is not what {MANIFEST} describes"
+    raise DataError(
+        f"{storage.resolve(place)} {problem}; remove the folder, and the same command labels the "
+        "rows again"
+    )

@@ -45,6 +45,20 @@ def format_of(output: str) -> Format:
     return next((kind for kind in get_args(Format) if name.endswith(f".{kind}")), "jsonl")
 
 
+def format_among(output: str, formats: Sequence[Format]) -> Format:
+    """Name the format of a file to write whose suffix must be that of one of some formats.
+
+    Raises:
+        ConfigError: It is another one, or there is none.
+    """
+    name = path_of(output)
+    for kind in formats:
+        if name.endswith(f".{kind}"):
+            return kind
+    suffixes = " or ".join(f".{kind}" for kind in formats)
+    raise ConfigError(f"{output}: rows are not written in this form; give a name in {suffixes}")
+
+
 def prediction_schema(
     manifest: Manifest, *, has_pair: bool, has_vectors: bool, keep: Sequence[str] = ()
 ) -> pa.Schema:

@@ -106,6 +106,19 @@ class Storage:
         except (OSError, pyarrow.ArrowException) as error:
             raise DataError(f"{location}: cannot be read: {first_line(error)}") from error
 
+    def refuse_taken(self, name: str | Path) -> None:
+        """Say before a long job what ``publish`` would say of a folder at its end.
+
+        Raises:
+            ConfigError: See ``resolve``; or a file or a folder with content is there.
+            DataError: The place cannot be looked at.
+        """
+        location = self.resolve(name)
+        try:
+            _refuse_taken(location)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise DataError(f"{location}: cannot be read: {first_line(error)}") from error
+
     def names_in(self, name: str | Path) -> list[str]:
         """List the names of a folder's files and folders, sorted; empty if there is no folder.
 
@@ -262,6 +275,16 @@ def _state_of(system: Any, path: str) -> str | None:
     return "\n".join(sorted(f"{e.path} {e.size} {e.mtime_ns}" for e in entries))
 
 
+def _refuse_taken(location: Location) -> None:
+    """Raise ConfigError unless a folder can be put there: nothing, or an empty one."""
+    if isinstance(location, Path):
+        is_taken = location.exists() and (not location.is_dir() or any(location.iterdir()))
+    else:
+        is_taken = bool(_state_of(*file_system(location)))
+    if is_taken:
+        raise ConfigError(f"{location} exists already; choose another name or remove it")
+
+
 def _move(local: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if local.stat().st_dev == target.parent.stat().st_dev:
@@ -276,8 +299,8 @@ def _move(local: Path, target: Path) -> None:
 
 
 def _rename(source: Path, target: Path) -> None:
-    if source.is_dir() and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(f"{target} exists already; choose another name or remove it")
+    if source.is_dir():
+        _refuse_taken(target)
     os.replace(source, target)  # noqa: PTH105 - the same call as Path.replace, said plainly
 
 
@@ -287,8 +310,7 @@ def _upload(local: Path, uri: str, last: str | None) -> None:
         system.create_dir(path.rpartition("/")[0] or "/", recursive=True)
         _copy_file(local, system, path)
         return
-    if _state_of(system, path):
-        raise ConfigError(f"{uri} exists already; choose another name or remove it")
+    _refuse_taken(uri)
     files = sorted(p for p in local.rglob("*") if p.is_file())
     files.sort(key=lambda p: p.relative_to(local).as_posix() == last)
     for file in files:

@@ -29,7 +29,8 @@ class AugmentSettings:
         replace_probability: Chance of each word to become one of the same part of speech.
         fragment_probability: Chance of a copy to be cut to a fragment of random place and length.
         noise_word: Stands for a lost word.
-        min_words: Copies with fewer words are dropped; a fragment is never shorter.
+        min_words: Copies with fewer words and punctuation marks are dropped. Fragments are cut
+            to at least as many words, marks and runs of white space.
         seed: Same seed, same copies.
     """
 
@@ -108,7 +109,8 @@ def replace_words(
 def take_fragment(words: Sequence[TaggedWord], min_words: int, random: Random) -> list[TaggedWord]:
     """Cut out m neighbouring words from a random place, m even from ``min_words`` to all.
 
-    The kit's m starts at 0, which gives empty rows. White space at the ends goes with the cut.
+    Punctuation marks and white space between words count as words here. The kit's m starts at 0,
+    which gives empty rows.
     """
     num_words = len(words)
     shortest = min(max(min_words, 1), num_words)
@@ -129,7 +131,8 @@ def augmented(
         random: Draws everything; ``copy_random`` gives one per copy.
 
     Returns:
-        The new text; None if it is shorter than ``settings.min_words``.
+        The new text, without white space at its ends; None if it has fewer words and punctuation
+        marks than ``settings.min_words``.
     """
     new = list(words)
     if settings.fragment_probability and random.random() < settings.fragment_probability:

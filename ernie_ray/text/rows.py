@@ -7,8 +7,9 @@ is skipped, counted and listed. Knows nothing of tokenizers; formats and files a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -117,6 +118,28 @@ def check_rows(file: DataFile, schema: RowSchema) -> Iterator[Row | BadRow]:
             yield BadRow(index, origin, str(error))
         except UnfitError as error:
             yield BadRow(index, origin, str(error))
+
+
+def has_column(files: Sequence[DataFile], column: str, header: Sequence[str]) -> bool:
+    """Say whether at least one row has a column, which may be null there.
+
+    Args:
+        files: Read until a row has it; the first readable row of each before all others.
+        column: Its name.
+        header: Names of the columns in .csv and .tsv files that have no header line.
+
+    Raises:
+        DataError: A file cannot be read so far.
+    """
+
+    def holds(file: DataFile, num_rows: int | None) -> bool:
+        rows = read_raw_rows(file, (column,), header)
+        readable = (fields for _, fields in rows if not isinstance(fields, str))
+        return any(column in fields for fields in islice(readable, num_rows))
+
+    # Where a header or a schema holds for all rows, the first one has said it.
+    others = [file for file in files if file.format == "jsonl"]
+    return any(holds(file, 1) for file in files) or any(holds(file, None) for file in others)
 
 
 def refuse_none_left(num_rows: int, num_skipped: int, skipped: list[BadRow]) -> None:

@@ -6,7 +6,8 @@ Knows how text may be cut, not what the pieces are for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import chain
 
 import orjson
 import tokenizers
@@ -19,6 +20,10 @@ _UNKNOWN_PIECE = "\x01"
 _MARK = "\x02"
 _NOT_TEXT = {"\x00", _UNKNOWN_PIECE, _MARK}
 MAX_PIECE_CHARACTERS = 8
+
+# The trainer refuses a size below the number of characters, and keeps all it has found, not the
+# likeliest, at a size without room for the unknown piece and one piece more.
+_LEAST_ROOM = 2
 
 
 def train_pieces(
@@ -38,37 +43,47 @@ def train_pieces(
     Raises:
         DataError: There is no text.
     """
-    tokenizer = tokenizers.Tokenizer(Unigram())
+    words = _words(texts, pre_tokenizer, normalizer)
+    characters = set(chain.from_iterable(words))
     trainer = UnigramTrainer(
-        vocab_size=max_pieces,
+        vocab_size=max(max_pieces, len(characters) + _LEAST_ROOM),
         special_tokens=[_UNKNOWN_PIECE],
         unk_token=_UNKNOWN_PIECE,
         max_piece_length=MAX_PIECE_CHARACTERS,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_words(texts, pre_tokenizer, normalizer), trainer)
+    tokenizer = tokenizers.Tokenizer(Unigram())
+    tokenizer.train_from_iterator(words.elements(), trainer)
     vocab = orjson.loads(tokenizer.to_str())["model"]["vocab"]
     found = [(piece, score) for piece, score in vocab if not _NOT_TEXT.intersection(piece)]
     if not found:
         raise DataError("no sub-words could be trained: the texts are empty")
-    return tuple(piece for piece, _ in found), tuple(score for _, score in found)
+    kept = _likeliest(found, max_pieces)
+    return tuple(piece for piece, _ in kept), tuple(score for _, score in kept)
+
+
+def _likeliest(found: list[tuple[str, float]], max_pieces: int) -> list[tuple[str, float]]:
+    """Every single character, and of the longer pieces, likeliest first, what there is room for."""
+    room = max_pieces - sum(len(piece) == 1 for piece, _ in found)
+    longer = sorted((pair for pair in found if len(pair[0]) > 1), key=lambda pair: -pair[1])
+    kept = {piece for piece, _ in longer[: max(room, 0)]}
+    return [pair for pair in found if len(pair[0]) == 1 or pair[0] in kept]
 
 
 def _words(
     texts: Iterable[str],
     pre_tokenizer: tokenizers.pre_tokenizers.PreTokenizer,
     normalizer: tokenizers.normalizers.Normalizer | None,
-) -> Iterator[str]:
-    """Every word, and at the end each short one that came twice with a mark behind it.
+) -> Counter[str]:
+    """Count every word, and once each short one that came twice with a mark behind it.
 
     The trainer begins with what occurs in two places of its list of distinct words. A word that
     stands nowhere but by itself, as most English ones, would never become a piece.
     """
-    short: Counter[str] = Counter()
+    words: Counter[str] = Counter()
     for text in texts:
         clean = text if normalizer is None else normalizer.normalize_str(text)
-        for word, _ in pre_tokenizer.pre_tokenize_str(clean):
-            if len(word) <= MAX_PIECE_CHARACTERS:
-                short[word] += 1
-            yield word
-    yield from (word + _MARK for word, count in short.items() if count > 1)
+        words.update(word for word, _ in pre_tokenizer.pre_tokenize_str(clean))
+    repeated = [w for w, count in words.items() if count > 1 and len(w) <= MAX_PIECE_CHARACTERS]
+    words.update(word + _MARK for word in repeated)
+    return words

@@ -21,7 +21,7 @@ from ernie_ray.jobs.label import label
 from ernie_ray.jobs.label_request import LabelRequest, Selection
 from ernie_ray.jobs.labelled_rows import MANIFEST, ROWS
 from ernie_ray.jobs.storage import Storage
-from ernie_ray.modeldir import PairSpec, TokenLabelsSpec
+from ernie_ray.modeldir import ClassificationSpec, PairSpec, TokenLabelsSpec
 from ernie_ray.text.row_files import find_files
 from ernie_ray.text.row_schema import RowSchema
 from ernie_ray.text.tags import tag_names
@@ -103,6 +103,35 @@ def test_a_finished_output_is_found_and_other_options_refuse_it(tiny_model_dir, 
     assert (tmp_path / "out" / ROWS).stat().st_mtime_ns == before
     with pytest.raises(ConfigError, match="choose another output"):
         run(request_for(tiny_model_dir, rows_dir / "1.jsonl"), tmp_path, pool=Pool(0))
+
+
+@pytest.mark.parametrize("damage", ["removed", "changed"])
+def test_a_finished_output_without_its_rows_is_not_taken_for_finished(
+    tiny_model_dir, rows_dir, tmp_path, damage
+):
+    request = request_for(tiny_model_dir, rows_dir / "0.jsonl")
+    run(request, tmp_path, pool=Pool(0))
+    rows = tmp_path / "out" / ROWS
+    if damage == "removed":
+        rows.unlink()
+    else:
+        rows.write_bytes(rows.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"out/rows\.parquet is .*; remove the folder"):
+        run(request, tmp_path, pool=Pool(0))
+    assert (tmp_path / "out" / MANIFEST).exists()
+
+
+def test_an_output_that_is_taken_is_refused_before_any_row_is_labelled(
+    tiny_model_dir, rows_dir, tmp_path
+):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    request = request_for(
+        tiny_model_dir, rows_dir / "0.jsonl", rows_per_chunk=0
+    )  # labelling would fail
+    with pytest.raises(ConfigError, match="out exists already"):
+        run(request, tmp_path, pool=Pool(0))
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def driver(model: Path, rows: Path, folder: Path) -> subprocess.Popen:
@@ -214,6 +243,16 @@ def test_unsure_rows_and_surplus_are_left_out_but_never_labelled_ones(
     assert classes[0] == classes[1] or 0 in classes
 
 
+def test_a_copy_is_left_out_as_if_it_had_no_label(tiny_model_dir, tmp_path):
+    rows = [{"text": "好书", "label": "positive", "copy": copy} for copy in (0, 1)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    request = request_for(tiny_model_dir, path, selection=Selection(min_confidence=1.0))
+    manifest, table = run(request, tmp_path, pool=Pool(0))
+    assert table["copy"].to_pylist() == [0]
+    assert manifest.num_unsure == 1
+
+
 @pytest.mark.parametrize("num_actors", [0, 1])
 def test_a_bad_row_is_one_error_or_is_left_out(local_ray, tiny_model_dir, tmp_path, num_actors):
     path = tmp_path / "rows.jsonl"
@@ -242,3 +281,11 @@ def test_a_tagger_cannot_label_texts_and_numbers_are_not_chosen_by_class(rows_di
     for selection in (Selection(0.9), Selection(balance=True)):
         with pytest.raises(ConfigError, match="no row is of a class"):
             run(request_for(scorer, rows_dir, selection=selection), tmp_path, pool=Pool(0))
+
+
+def test_classes_are_not_balanced_where_a_text_has_any_number_of_them(rows_dir, tmp_path):
+    task = ClassificationSpec(labels=("clean", "cheap"), multi_label=True)
+    teacher = export_tiny_classifier(tmp_path / "teacher", task=task)
+    request = request_for(teacher, rows_dir / "2.jsonl", selection=Selection(balance=True))
+    with pytest.raises(ConfigError, match="leave balance out"):
+        run(request, tmp_path, pool=Pool(0))

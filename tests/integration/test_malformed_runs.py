@@ -1,11 +1,8 @@
 """Malformed inputs through the commands that run long: one clear line before any training."""
 
-import logging
-import sys
-
 import pytest
 
-from ernie_ray.cli import main
+from tests.command_errors import error_of
 from tests.malformed_inputs import GOOD, LABELS, Case, malformed_inputs
 from tests.tiny_tasks import write_jsonl
 
@@ -38,22 +35,6 @@ TEXT_ALONE = [
 PREDICTED = TEXT_ALONE[::6]
 
 
-def run(arguments, monkeypatch, capsys) -> str:
-    """Run the command line in this process; gives the one line of its error."""
-    # Ray Data's handler keeps the stderr of the first test, which is closed in the others.
-    monkeypatch.setattr(logging, "raiseExceptions", False)
-    monkeypatch.setattr(sys, "argv", ["ernie-ray", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    output = capsys.readouterr()
-    assert end.value.code == 1
-    assert output.out == ""
-    lines = [line for line in output.err.splitlines() if line.startswith("ernie-ray: ")]
-    assert len(lines) == 1
-    assert "Traceback" not in output.err
-    return lines[0]
-
-
 def assert_says(case: Case, message: str) -> None:
     assert message.startswith("ernie-ray: DataError: ")
     assert len(message) < 700
@@ -83,7 +64,7 @@ def test_finetune_refuses_a_malformed_input_wherever_it_stands_before_training(
     options = [word for setting in settings for word in ("--set", setting)]
     run_folder = tmp_path / "run"
     arguments = ["finetune", recipe, *options, "--output", run_folder, "--quiet"]
-    assert_says(case, run(arguments, monkeypatch, capsys))
+    assert_says(case, error_of(arguments, monkeypatch, capsys))
     assert not (run_folder / "train").exists()
 
 
@@ -95,5 +76,5 @@ def test_predict_refuses_a_malformed_input_and_leaves_no_output(
     path.write_bytes(case.content)
     arguments = ["predict", tiny_model_dir, path, "--output", tmp_path / "out.jsonl", "--quiet",
                  "--engine", "onnxruntime"]  # fmt: skip
-    assert_says(case, run(arguments, monkeypatch, capsys))
+    assert_says(case, error_of(arguments, monkeypatch, capsys))
     assert [p.name for p in tmp_path.iterdir()] == [case.name]

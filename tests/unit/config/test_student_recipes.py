@@ -82,6 +82,18 @@ def test_a_student_whose_training_may_end_early_needs_dev_rows():
 def test_a_chain_takes_its_task_from_the_teacher():
     changes = [*DATA, "teacher.model=t", "task.labels=[a, b]"]
     with pytest.raises(ConfigError, match="task"):
+
+
+@pytest.mark.parametrize(
+    "setting", ["ngram_orders=[]", "ngram_orders=[2, 0]", "widths=[]", "widths=[0]",
+                "hidden_sizes=[0]", "hidden_sizes=[64, -1]"]
+)  # fmt: skip
+def test_sizes_that_make_no_network_are_refused_by_name(setting):
+    wanted = rf"student\.{setting.partition('=')[0]}.*(at least 1 item|greater than 0)"
+    with pytest.raises(ConfigError, match=rf": {wanted}"):
+        load_recipe_of(DistillRecipe, "bow", [*DATA, f"student.{setting}"], folder_name="distill")
+    changes = [*DATA, "teacher.model=t", f"plain_student.{setting}"]
+    with pytest.raises(ConfigError, match=rf": plain_{wanted}"):
         load_recipe_of(SlimRecipe, "bow", changes, folder_name="slim")
 
 

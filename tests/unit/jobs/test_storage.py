@@ -117,6 +117,18 @@ def test_a_remote_folder_is_downloaded_once_until_it_changes(remote):
 
 
 @pytest.mark.parametrize("kind", ["local", "remote"])
+def test_a_place_where_no_folder_can_be_put_is_refused_beforehand(tmp_path, remote, kind):
+    storage, bucket = (Storage(str(tmp_path)), tmp_path) if kind == "local" else remote
+    storage.refuse_taken("absent")
+    folder_with(bucket / "empty")
+    storage.refuse_taken("empty")
+    folder_with(bucket / "full", one="1")
+    for name in ("full", "full/one"):
+        with pytest.raises(ConfigError, match=f"{name} exists already; choose another name"):
+            storage.refuse_taken(name)
+
+
+@pytest.mark.parametrize("kind", ["local", "remote"])
 def test_publishing_moves_a_folder_to_its_place(tmp_path, remote, kind):
     storage = remote[0] if kind == "remote" else Storage(str(tmp_path / "bucket"))
     local = folder_with(tmp_path / "staged", manifest="m", weights="w")

@@ -1,6 +1,7 @@
 from collections import Counter
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,6 +77,15 @@ def test_with_all_chances_zero_a_copy_is_the_text(words):
     text = "".join(word.text for word in words).strip()
     copy = augmented(words, WordsByTag({}), still, Random(0))
     assert copy == (text or None)
+
+
+@pytest.mark.parametrize(("text", "is_kept"), [("好。", True), ("好 ", False), ("clean !", True)])
+def test_a_copys_length_is_counted_in_words_and_punctuation_marks(text, is_kept):
+    still = AugmentSettings(
+        noise_probability=0, replace_probability=0, fragment_probability=0, min_words=2
+    )
+    copy = augmented(tag_words(text), WordsByTag({}), still, Random(0))
+    assert copy == (text if is_kept else None)
 
 
 @given(tagged_words, st.integers(0, 9), st.integers(1, 9))

@@ -7,7 +7,7 @@ import pytest
 from ernie_ray.errors import ConfigError, DataError
 from ernie_ray.text.row_files import find_files
 from ernie_ray.text.row_schema import Row, RowSchema
-from ernie_ray.text.rows import read_rows
+from ernie_ray.text.rows import has_column, read_rows
 from tests.remote_files import OPTIONS, serve_folder
 from tests.row_texts import jsonl, texts, write
 
@@ -177,3 +177,25 @@ def test_a_json_file_beside_rows_of_another_format_is_passed_over(tmp_path):
     jsonl(tmp_path / "a.jsonl", {"text": "x"})
     write(tmp_path / "dataset_info.json", "{}")
     assert [file.format for file in find_files(tmp_path)] == ["jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "is_there"),
+    [
+        ("a.jsonl", b'{"text": "a"}\n{\n{"text": "b", "kind": null}\n', True),
+        ("b.jsonl", b'{"text": "a"}\n{"text": "b"}\n', False),
+        ("c.csv", b'text,kind\n"a"b,x\na,x\n', True),
+        ("d.tsv", b"text\tlabel\na\tx\n", False),
+        ("e.txt", b"a\nb\n", False),
+    ],
+)
+def test_a_column_that_rows_may_lack_is_looked_for_in_all_rows(tmp_path, name, content, is_there):
+    (tmp_path / name).write_bytes(content)
+    assert has_column(find_files(tmp_path / name), "kind", ()) is is_there
+
+
+def test_a_column_is_looked_for_in_every_file_and_in_the_schema_of_parquet(tmp_path):
+    pyarrow.parquet.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    assert not has_column(find_files(tmp_path), "kind", ())
+    pyarrow.parquet.write_table(pa.table({"text": ["a"], "kind": ["x"]}), tmp_path / "b.parquet")
+    assert has_column(find_files(tmp_path), "kind", ())

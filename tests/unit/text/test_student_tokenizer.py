@@ -83,6 +83,16 @@ def test_subwords_join_what_often_stands_together():
     assert len(ids("subwords", "很好很好")) < len(ids("characters", "很好很好"))
 
 
+@pytest.mark.parametrize("room", [-30, -1, 0, 1, 2, 3, 4])
+def test_there_are_no_more_subwords_than_wanted_unless_there_are_more_characters(room):
+    characters = {c for text in CORPUS for c in normalised(text, lowercase=True)}
+    wanted = len(characters) + room
+    pieces = vocabulary("subwords", max_pieces=wanted).pieces
+    assert characters <= set(pieces)
+    assert len(pieces) <= max(wanted, len(characters))
+    assert len(pieces) == len(set(pieces))
+
+
 def test_truncation_is_said():
     cutter = student_tokenizer(VOCABULARIES["characters"], max_tokens=4)
     assert [row.is_truncated for row in cutter.encode(["房间很好", "房间很好的"])] == [False, True]

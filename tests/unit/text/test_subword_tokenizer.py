@@ -22,6 +22,12 @@ def test_trained_pieces_are_short_and_never_cross_punctuation(subwords):
     assert not any(mark in piece for piece in pieces for mark in ",，")
 
 
+def test_a_tokenizer_that_may_have_fewer_pieces_than_characters_knows_all_characters():
+    small = train_subword_tokenizer(TEXTS, 11, lowercase=True)
+    assert "<unk>" not in small.encode("".join(TEXTS)).tokens
+    assert all(len(piece) == 1 for piece in small.get_vocab() if not piece.startswith("<"))
+
+
 def test_spaces_beside_chinese_cost_nothing_and_words_keep_theirs(subwords):
     assert subwords.encode("服务 很 好").ids == subwords.encode("服务很好").ids
     assert measure_lengths(subwords, ["good bad 好"]).num_characters == 3
