@@ -19,6 +19,7 @@ from ernie_ray.text.row_values import (
     join_units,
     kind_of,
     number_of,
+    refuse_half_surrogates,
     units_of,
 )
 
@@ -143,13 +144,7 @@ def _text_of(fields: Mapping[str, object], column: str) -> str:
             f"'{column}' has {len(value):,} characters, the limit is {MAX_FIELD_CHARS:,}; "
             "split the text"
         )
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UnfitError(
-            f"'{column}' holds half of a surrogate pair at character {error.start}; write the "
-            "text as UTF-8"
-        ) from error
+    refuse_half_surrogates(value, f"'{column}'")
     return value
 
 
@@ -184,6 +179,7 @@ def _one_label(
     label = str(value)
     if not label.strip():
         raise UnfitError(f"{role} '{column}' is empty; fill it or remove the row")
+    refuse_half_surrogates(label, f"{role} '{column}'")
     if known is not None and label not in known:
         raise UnfitError(
             f"{role} '{column}' is {label!r}, which is none of {_shown(known)}; correct the row "

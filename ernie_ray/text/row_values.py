@@ -38,6 +38,25 @@ def kind_of(value: object) -> str:
     return f"a {type(value).__name__} ({cut})"
 
 
+def refuse_half_surrogates(text: str, what: str) -> None:
+    """Refuse a text that UTF-8 cannot hold; JSON may, as an escape without its other half.
+
+    Args:
+        text: Of a row, in whatever role.
+        what: Names it in the message.
+
+    Raises:
+        UnfitError: It holds half of a surrogate pair.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UnfitError(
+            f"{what} holds half of a surrogate pair at character {error.start}; write the text as "
+            "UTF-8"
+        ) from error
+
+
 def number_of(value: object, column: str, low: float, high: float) -> str:
     """Read a number between two bounds; text is taken where it is one.
 
@@ -152,6 +171,7 @@ def entities_label(
                 f"{text[after[0] : after[1]]!r} overlap; keep one of them"
             )
     for _, _, kind in found:
+        refuse_half_surrogates(kind, f"label '{column}' has the entity type {kind!r}, which")
         if known is not None and kind not in known:
             raise UnfitError(
                 f"label '{column}' has the entity type {kind!r}, which is none of "
@@ -272,6 +292,7 @@ def _answer(answer: object, column: str, context: str) -> tuple[str, int]:
         raise UnfitError(f"label '{column}' has an answer whose text is {kind_of(text)}")
     if isinstance(start, bool) or not isinstance(start, int):
         raise UnfitError(f"label '{column}' has an answer_start that is {kind_of(start)}")
+    refuse_half_surrogates(text, f"label '{column}' has an answer that")
     # A negative start is how several published sets say that they do not know it.
     if start >= len(context):
         raise UnfitError(
