@@ -38,7 +38,7 @@ TEXTS = {
 BAD_VALUES: dict[str, dict[str, list[Any]]] = {
     "classification": {"label": ["", " ", "nope", 7, 0.5, ["positive"], "nan", "Positive", HALF]},
     "regression": {
-        "label": ["", "x", "nan", INF, -INF, 1.5, -0.1, "2", [1], "0,5", 1e300, "١/٢", HALF],
+        "label": ["", "x", "nan", INF, -INF, 1.5, -0.1, "2", [1], "0,5", 1e300, "١/٢", HALF, "0_1"],
     },
     "ranking": {"qid": [None, NAN, "", " ", ["q"], 1.5, False, HALF], "label": [2, -1, "yes"]},
 }
@@ -85,8 +85,9 @@ def bad_fields(family: str) -> Iterator[tuple[dict[str, Any], str]]:
 
 def _bad_tags() -> Iterator[tuple[dict[str, Any], str]]:
     for tags in (
-        ["B-LOC"], ["B-" + HALF, "O"], ["B-LOC", "I-LOC", "O"], [], ["LOC-B", "LOC-I"], ["B-", "O"], ["b-LOC", "O"],
-        ["B-CITY", "O"], ["", "O"], [1, 2], ["O", None], "B-LOC", "B-LOC\x02I-LOC\x02O", 7,
+        ["B-LOC"], ["B-LOC", "I-LOC", "O"], [], ["LOC-B", "LOC-I"], ["B-", "O"], ["b-LOC", "O"],
+        ["B-CITY", "O"], ["B-" + HALF, "O"], ["", "O"], [1, 2], ["O", None], "B-LOC",
+        "B-LOC\x02I-LOC\x02O", 7,
     ):  # fmt: skip
         yield {"labels": tags}, "labels"
     for tokens in ("好\x02\x02书", "\x02好\x02书", "好\x02书\x02"):
@@ -98,6 +99,7 @@ def _bad_tags() -> Iterator[tuple[dict[str, Any], str]]:
         {"end": 9}, {"start": -1}, {"start": 1, "end": 1}, {"start": 1, "end": 0}, {"end": 1.0},
         {"start": "0"}, {"start": True}, {"end": None}, {"label": None}, {"label": ""},
         {"label": "CITY"}, {"label": 3}, {"label": HALF},
+        {"text": "书"}, {"text": "好书"}, {"text": ""}, {"text": 1},
     ):  # fmt: skip
         yield {"tokens": "好书", "labels": [{**place, **change}]}, "labels"
     overlapping = [{**place, "end": 2}, {**place, "start": 1, "end": 2}]
@@ -110,6 +112,9 @@ def _bad_tags() -> Iterator[tuple[dict[str, Any], str]]:
         {"LOC": {"好": [[0]]}},
         {"LOC": {"好": [[0, 7]]}},
         {HALF: {"好": [[0, 0]]}},
+        {"LOC": {"书": [[0, 0]]}},
+        {"LOC": {"好": [[0, 1]]}},
+        {"LOC": {"好": [[0, 0], [1, 1]]}},
     ):
         yield {"tokens": "好书", "labels": nested}, "labels"
 
@@ -124,7 +129,8 @@ def _bad_answers() -> Iterator[tuple[dict[str, Any], str]]:
         yield {"answers": [{**answer, **change}]}, "answer"
     for answers in ("书", 5, [5], ["书"], {"text": ["书"]}):
         yield {"answers": answers}, "answers"
-    yield {"is_impossible": "no"}, "is_impossible"
+    for flag in ("no", 0, 1, 1.0, []):
+        yield {"is_impossible": flag, "answers": []}, "is_impossible"
     yield {"is_impossible": False, "answers": []}, "answers"
     yield {"is_impossible": True}, "is_impossible"
     yield {"is_impossible": True, "answers": [{**answer, "answer_start": 99}]}, "is_impossible"

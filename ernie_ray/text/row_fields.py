@@ -102,6 +102,8 @@ def _logits_of(value: object, column: str) -> tuple[float, ...]:
 
 def _copy_of(value: object, column: str) -> int:
     try:
+        if "_" in str(value):  # int() takes 1_0 for 10
+            raise ValueError
         return int(str(value))
     except ValueError:
         raise UnfitError(f"'{column}' is {kind_of(value)}; write a whole number") from None
@@ -180,6 +182,9 @@ def _one_label(
     if not label.strip():
         raise UnfitError(f"{role} '{column}' is empty; fill it or remove the row")
     refuse_half_surrogates(label, f"{role} '{column}'")
+    if known is None or label not in known:
+        # A table's cells often have spaces around them; "pos " would be a class beside "pos".
+        label = label.strip()
     if known is not None and label not in known:
         raise UnfitError(
             f"{role} '{column}' is {label!r}, which is none of {_shown(known)}; correct the row "
