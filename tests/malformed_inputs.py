@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 NAN, INF = float("nan"), float("inf")
+HALF = "\ud83d"
+"""Half of a surrogate pair: JSON can write it, UTF-8 cannot."""
 GOOD: dict[str, dict[str, Any]] = {
     "classification": {"text": "好书", "label": "positive"},
     "regression": {"text_a": "好", "text_b": "坏", "label": 0.5},
@@ -34,11 +36,11 @@ TEXTS = {
     "reading": "context",
 }
 BAD_VALUES: dict[str, dict[str, list[Any]]] = {
-    "classification": {"label": ["", " ", "nope", 7, 0.5, ["positive"], "nan", "Positive"]},
+    "classification": {"label": ["", " ", "nope", 7, 0.5, ["positive"], "nan", "Positive", HALF]},
     "regression": {
-        "label": ["", "x", "nan", INF, -INF, 1.5, -0.1, "2", [1], "0,5", 1e300, "١/٢"],
+        "label": ["", "x", "nan", INF, -INF, 1.5, -0.1, "2", [1], "0,5", 1e300, "١/٢", HALF, "0_1"],
     },
-    "ranking": {"qid": [None, NAN, "", " ", ["q"], 1.5, False], "label": [2, -1, "yes"]},
+    "ranking": {"qid": [None, NAN, "", " ", ["q"], 1.5, False, HALF], "label": [2, -1, "yes"]},
 }
 LABELS = {"token_labels": "labels", "reading": "answers"}
 
@@ -68,7 +70,7 @@ def bad_fields(family: str) -> Iterator[tuple[dict[str, Any], str]]:
     for column in GOOD[family]:
         yield {column: ...}, column  # the column is missing
     if family in TEXTS:
-        for value in ("", "  \t", 3, 1.5, None, True, ["a"], {"a": 1}, "\ud83d", "x" * 200_000):
+        for value in ("", "  \t", 3, 1.5, None, True, ["a"], {"a": 1}, HALF, "x" * 200_000):
             yield {TEXTS[family]: value}, TEXTS[family]
     for value in (None, NAN, True, {"x": 3}):
         yield {label: value}, label
@@ -84,7 +86,8 @@ def bad_fields(family: str) -> Iterator[tuple[dict[str, Any], str]]:
 def _bad_tags() -> Iterator[tuple[dict[str, Any], str]]:
     for tags in (
         ["B-LOC"], ["B-LOC", "I-LOC", "O"], [], ["LOC-B", "LOC-I"], ["B-", "O"], ["b-LOC", "O"],
-        ["B-CITY", "O"], ["", "O"], [1, 2], ["O", None], "B-LOC", "B-LOC\x02I-LOC\x02O", 7,
+        ["B-CITY", "O"], ["B-" + HALF, "O"], ["", "O"], [1, 2], ["O", None], "B-LOC",
+        "B-LOC\x02I-LOC\x02O", 7,
     ):  # fmt: skip
         yield {"labels": tags}, "labels"
     for tokens in ("好\x02\x02书", "\x02好\x02书", "好\x02书\x02"):
@@ -95,7 +98,8 @@ def _bad_tags() -> Iterator[tuple[dict[str, Any], str]]:
     for change in (
         {"end": 9}, {"start": -1}, {"start": 1, "end": 1}, {"start": 1, "end": 0}, {"end": 1.0},
         {"start": "0"}, {"start": True}, {"end": None}, {"label": None}, {"label": ""},
-        {"label": "CITY"}, {"label": 3},
+        {"label": "CITY"}, {"label": 3}, {"label": HALF},
+        {"text": "书"}, {"text": "好书"}, {"text": ""}, {"text": 1},
     ):  # fmt: skip
         yield {"tokens": "好书", "labels": [{**place, **change}]}, "labels"
     overlapping = [{**place, "end": 2}, {**place, "start": 1, "end": 2}]
@@ -107,6 +111,10 @@ def _bad_tags() -> Iterator[tuple[dict[str, Any], str]]:
         {"LOC": {"好": 0}},
         {"LOC": {"好": [[0]]}},
         {"LOC": {"好": [[0, 7]]}},
+        {HALF: {"好": [[0, 0]]}},
+        {"LOC": {"书": [[0, 0]]}},
+        {"LOC": {"好": [[0, 1]]}},
+        {"LOC": {"好": [[0, 0], [1, 1]]}},
     ):
         yield {"tokens": "好书", "labels": nested}, "labels"
 
@@ -116,12 +124,13 @@ def _bad_answers() -> Iterator[tuple[dict[str, Any], str]]:
     for change in (
         {"answer_start": 3}, {"answer_start": 99}, {"answer_start": "1"}, {"answer_start": 1.5},
         {"answer_start": None}, {"answer_start": True}, {"text": ""}, {"text": " "}, {"text": 4},
-        {"text": None},
+        {"text": None}, {"text": HALF},
     ):  # fmt: skip
         yield {"answers": [{**answer, **change}]}, "answer"
     for answers in ("书", 5, [5], ["书"], {"text": ["书"]}):
         yield {"answers": answers}, "answers"
-    yield {"is_impossible": "no"}, "is_impossible"
+    for flag in ("no", 0, 1, 1.0, []):
+        yield {"is_impossible": flag, "answers": []}, "is_impossible"
     yield {"is_impossible": False, "answers": []}, "answers"
     yield {"is_impossible": True}, "is_impossible"
     yield {"is_impossible": True, "answers": [{**answer, "answer_start": 99}]}, "is_impossible"

@@ -25,7 +25,7 @@ from ernie_ray.inference.grouping import BatchLimits, batches_by_length
 from ernie_ray.inference.layer_pooling import POOLER, Pooler
 from ernie_ray.inference.parity import check_parity
 from ernie_ray.inference.text_model import Outputs
-from ernie_ray.modeldir import EncoderConfig, Manifest, ModelDir, open_model_dir
+from ernie_ray.modeldir import EncoderConfig, Manifest, ModelDir, TaskSpec, open_model_dir
 from ernie_ray.modeldir.folder import WEIGHTS
 from ernie_ray.tasks import family_of
 from ernie_ray.text.cutter import cutter_file, read_cutter
@@ -73,6 +73,8 @@ class Predictor:
         )
         self._pooler = pooler
         self._family = family_of(self.manifest.task)
+        # Classifiers and encoders take both forms.
+        self._takes_one_form = self._family.is_per_token or self._family.takes_pairs
         self._normalizes = self.manifest.vector.normalize
         self._pad_token_id = self.manifest.input.pad_token_id
         self._tokenizer = read_cutter(
@@ -116,10 +118,10 @@ class Predictor:
         """Cut texts into token ids, at most ``manifest.input.max_tokens`` each.
 
         Raises:
-            MalformedRequestError: A reader was not given a pair, or a tagger was.
+            MalformedRequestError: A model of pairs was given a single text, or a tagger a pair.
         """
-        if self._family.is_per_token:
-            _refuse_other_form(texts, self._family.takes_pairs)
+        if self._takes_one_form:
+            _refuse_other_form(texts, self.manifest.task, self._family.takes_pairs)
         return self._tokenizer.encode(texts)
 
     def forward(self, rows: Sequence[TokenIds]) -> Outputs:
@@ -224,10 +226,11 @@ def _read_pooler(model_dir: ModelDir, layers: Sequence[str]) -> Pooler | None:
     return Pooler(last_layer, weight, bias)
 
 
-def _refuse_other_form(texts: Sequence[Text], takes_pairs: bool) -> None:
+def _refuse_other_form(texts: Sequence[Text], task: TaskSpec, takes_pairs: bool) -> None:
     for i, text in enumerate(texts):
         if isinstance(text, str) is takes_pairs:
-            wanted = "a pair of question and context" if takes_pairs else "a single text"
+            of = "question and context" if task.family == "reading" else "texts"
+            wanted = f"a pair of {of}" if takes_pairs else "a single text"
             raise MalformedRequestError(f"text {i}: the model takes {wanted}")
 
 

@@ -85,8 +85,8 @@ def measure(
         show_progress: Draw a bar on stderr.
 
     Raises:
-        ConfigError: The model has no head, or the schema no label column, or none of queries for
-            a ranking.
+        ConfigError: The model has no head, or the schema no label column, none of second texts
+            for pairs, or none of queries for a ranking.
         DataError: A file or row cannot be used, or a label is none of the model's.
         ModelDirError: The model directory is broken.
     """

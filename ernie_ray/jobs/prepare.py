@@ -23,7 +23,9 @@ from ernie_ray.models.start import StartSpec, write_start, write_warm_weights
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.from_recipe import needs_labels, task_spec
 from ernie_ray.text.rows import read_rows
+from ernie_ray.text.uris import join
 from ernie_ray.text.windows import cut_to_characters
+from ernie_ray.training.checkpoint import STATE
 
 _WORD_TABLE = "embeddings.word.weight"
 
@@ -43,6 +45,8 @@ def prepare(
     Raises:
         DataError: A file or row cannot be used.
         SourceError: The pretrained weights cannot be had.
+        ModelDirError: The model directory to start from is broken.
+        CheckpointError: The checkpoint to start from is broken.
         ConfigError: The recipe does not fit the weights or the rows.
     """
     start = start_folder(run, storage, lambda folder: _write_start(recipe, folder, storage))
@@ -84,8 +88,9 @@ def _warm_start(
     if spec.task.num_outputs:
         shapes["head.weight"] = (spec.network.hidden_size, spec.task.num_outputs)
         shapes["head.bias"] = (spec.task.num_outputs,)
+    source = pretrained_source(recipe.model.warm_start, storage)
     weights, report = choose_weights(
-        pretrained_source(recipe.model.warm_start, storage),
+        source,
         recipe.model.warm_start_pattern,
         Network(
             shapes=shapes,
@@ -93,6 +98,7 @@ def _warm_start(
             vocabulary=pretrained.tokenizer.get_vocab(with_added_tokens=True),
             task=spec.task,
         ),
+        fetched_start(recipe.model.warm_start, source, storage),
     )
     write_warm_weights(folder, weights)
     (folder / runs.WARM_START).write_text(report.model_dump_json(indent=1), encoding="utf-8")
@@ -103,6 +109,26 @@ def pretrained_source(pretrained: str, storage: Storage) -> str:
     if "/" not in pretrained or (pretrained.count("/") == 1 and not storage.exists(pretrained)):
         return pretrained
     return str(storage.fetch(pretrained))
+
+
+def fetched_start(source: str, folder: str, storage: Storage) -> Path | None:
+    """Bring the start folder of a remote checkpoint's run to this machine.
+
+    Args:
+        source: Where the checkpoint is.
+        folder: What ``pretrained_source`` made of it.
+        storage: Resolves the source.
+
+    Returns:
+        The folder; None if the source is no checkpoint, or stands beside its run's start already.
+    """
+    if not (Path(folder) / STATE).is_file():
+        return None
+    location = storage.resolve(source)
+    if isinstance(location, Path):
+        return None
+    start = join(location, runs.START, above=2)
+    return storage.fetch(start) if storage.exists(start) else None
 
 
 def _task(recipe: Recipe, storage: Storage) -> TaskSpec:

@@ -42,17 +42,24 @@ are; ``is_fatal`` means that the file could not be read further."""
 
 
 def checked_schema(schema: RowSchema, task: TaskSpec, *, measures: bool = False) -> RowSchema:
-    """Give a schema what a task knows of its labels, so that others are found in reading.
+    """Give a schema what a task knows of its rows, so that others are found in reading.
 
     Args:
         schema: Columns of the rows.
-        task: What their labels are of.
+        task: What a model is to make, or makes, of them.
         measures: The rows are to be measured, not only learnt from.
 
     Raises:
-        ConfigError: The rows of a ranking are measured, but no column names their query.
+        ConfigError: The task takes pairs, but no column is of a second text; or the rows of a
+            ranking are measured, but no column names their query.
     """
     family = family_of(task)
+    if family.takes_pairs and schema.text_pair is None:
+        # Else the first text alone would be scored as if it were a pair.
+        raise ConfigError(
+            f"a model of {task.family} takes pairs; name the column of the second text "
+            "(--text-pair-column, or data.text_pair_column in a recipe)"
+        )
     if measures and family.ranks_by_query and schema.label is not None and schema.query is None:
         # Else all rows would count as candidates of one query.
         raise ConfigError(

@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file
 
-from ernie_ray.errors import ConfigError
+from ernie_ray.errors import ConfigError, SourceError
 from ernie_ray.jobs import runs
-from ernie_ray.modeldir import TaskSpec
-from ernie_ray.modeldir.folder import MANIFEST, TOKENIZER, WEIGHTS, read_manifest
+from ernie_ray.modeldir import TaskSpec, open_model_dir
+from ernie_ray.modeldir.folder import MANIFEST, TOKENIZER, WEIGHTS
 from ernie_ray.models.pretrained import from_pretrained
+from ernie_ray.models.pretrained.safetensors_file import read_safetensors
 from ernie_ray.models.start import read_spec
+from ernie_ray.text.row_files import first_line
 from ernie_ray.text.tokenizer import load_tokenizer
+from ernie_ray.training.checkpoint import OPTIMIZER, STATE, read_checkpoint_weights
 
 _WORD_TABLE = "encoder.embeddings.word.weight"
 
@@ -80,30 +83,37 @@ class WarmStartReport(BaseModel):
     missing: tuple[str, ...] = Field(description="Own parameters that the source does not have.")
 
 
-def read_source(source: str) -> Source:
+def read_source(source: str, start: Path | None = None) -> Source:
     """Read a model directory, a checkpoint, a run folder or a pretrained source.
 
+    Args:
+        source: A folder on this machine, or a name of pretrained weights.
+        start: The start folder of a checkpoint's run, where its tokenizer and task lie; None: in
+            its place beside the checkpoint.
+
     Raises:
-        SourceError: There are no weights.
+        SourceError: There are no weights, or they or the start folder are damaged.
         ModelDirError: The model directory is broken.
+        CheckpointError: The checkpoint is broken.
     """
     folder = Path(source)
     for place in (folder, folder / runs.MODEL):
-        if (place / WEIGHTS).is_file() and not (place / "config.json").is_file():
-            weights = load_file(place / WEIGHTS)
-            if (place / MANIFEST).is_file():
-                return Source(weights, _vocabulary(place), read_manifest(place).task)
-            # A checkpoint's tokenizer and task lie in the start folder of its run.
-            start = place.parent.parent / runs.START
-            task = read_spec(start).task if start.is_dir() else None
-            return Source(weights, _vocabulary(start), task)
+        if (place / MANIFEST).is_file():
+            model_dir = open_model_dir(place)
+            weights = load_file(model_dir.file(WEIGHTS))
+            return Source(weights, _vocabulary(place), model_dir.manifest.task)
+    if (folder / WEIGHTS).is_file() and not (folder / "config.json").is_file():
+        is_checkpoint = (folder / STATE).is_file() or (folder / OPTIMIZER).is_file()
+        read = read_checkpoint_weights if is_checkpoint else _read_loose_weights
+        start = start or folder.parent.parent / runs.START
+        return Source(read(folder), _vocabulary(start), _task(start))
     pretrained = from_pretrained(source)
     weights = {f"encoder.{name}": value for name, value in pretrained.weights.items()}
     return Source(weights, pretrained.tokenizer.get_vocab(with_added_tokens=True), None)
 
 
 def choose_weights(
-    source: str, pattern: str, network: Network
+    source: str, pattern: str, network: Network, start: Path | None = None
 ) -> tuple[dict[str, NDArray[np.float32]], WarmStartReport]:
     """Choose which weights of a source a network starts from.
 
@@ -111,20 +121,22 @@ def choose_weights(
         source: As ``read_source`` takes it.
         pattern: Regular expression; a parameter is taken if all of its name matches.
         network: What is started.
+        start: As ``read_source`` takes it.
 
     Returns:
         The arrays to start from, and the report.
 
     Raises:
         ConfigError: The pattern is none, or nothing fits.
-        SourceError: There are no weights.
+        SourceError: There are no weights, or they are damaged.
         ModelDirError: The source is a broken model directory.
+        CheckpointError: The source is a broken checkpoint.
     """
     try:
         matches = re.compile(pattern).fullmatch
     except re.error as error:
         raise ConfigError(f"model.warm_start_pattern={pattern!r}: {error}") from error
-    found = read_source(source)
+    found = read_source(source, start)
     taken: dict[str, NDArray[np.float32]] = {}
     partly: dict[str, str] = {}
     left: dict[str, str] = {}
@@ -205,6 +217,22 @@ def _outputs(source: TaskSpec | None, own: TaskSpec) -> Sequence[int] | str:
         shown = ", ".join(labels[:_MAX_SHOWN]) + (", ..." if len(labels) > _MAX_SHOWN else "")
         return f"its labels are others: {shown}"
     return [labels.index(label) for label in wanted] or range(own.num_outputs)
+
+
+def _read_loose_weights(folder: Path) -> Weights:
+    return read_safetensors(folder / WEIGHTS)
+
+
+def _task(start: Path) -> TaskSpec | None:
+    """What a run's head answers, by its start folder; None without one."""
+    if not start.is_dir():
+        return None
+    try:
+        return read_spec(start).task
+    except (OSError, ValueError) as error:
+        raise SourceError(
+            f"{start}: not the start folder of a run ({first_line(error)}); copy the run again"
+        ) from error
 
 
 def _vocabulary(folder: Path) -> dict[str, int] | None:

@@ -69,6 +69,7 @@ class Pair(Flat[PairSpec]):
     ) -> dict[str, float]:
         """Pearson, Spearman and mean squared error; or MRR, MAP and nDCG@k over the queries.
 
+        A regression is measured by the scores that ``decode`` gives, clipped to the bounds.
         In a ranking a candidate is as relevant as its label is above ``low``.
         """
         logits = np.asarray(outputs, dtype=np.float32).reshape(-1)
@@ -80,10 +81,9 @@ class Pair(Flat[PairSpec]):
         truth = above_low + self.spec.low
         scores = self._scores(logits).astype(np.float64)
         error = float(np.mean((scores - truth) ** 2)) if len(truth) else 0.0
-        # Of the logits and not of the scores: clipping to the bounds would make ties.
         return {
             "pearson": pearson(scores, truth),
-            "spearman": spearman(logits, truth),
+            "spearman": spearman(scores, truth),
             "mean_squared_error": error,
         }
 

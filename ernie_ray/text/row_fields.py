@@ -19,6 +19,7 @@ from ernie_ray.text.row_values import (
     join_units,
     kind_of,
     number_of,
+    refuse_half_surrogates,
     units_of,
 )
 
@@ -101,6 +102,8 @@ def _logits_of(value: object, column: str) -> tuple[float, ...]:
 
 def _copy_of(value: object, column: str) -> int:
     try:
+        if "_" in str(value):  # int() takes 1_0 for 10
+            raise ValueError
         return int(str(value))
     except ValueError:
         raise UnfitError(f"'{column}' is {kind_of(value)}; write a whole number") from None
@@ -143,13 +146,7 @@ def _text_of(fields: Mapping[str, object], column: str) -> str:
             f"'{column}' has {len(value):,} characters, the limit is {MAX_FIELD_CHARS:,}; "
             "split the text"
         )
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UnfitError(
-            f"'{column}' holds half of a surrogate pair at character {error.start}; write the "
-            "text as UTF-8"
-        ) from error
+    refuse_half_surrogates(value, f"'{column}'")
     return value
 
 
@@ -184,6 +181,10 @@ def _one_label(
     label = str(value)
     if not label.strip():
         raise UnfitError(f"{role} '{column}' is empty; fill it or remove the row")
+    refuse_half_surrogates(label, f"{role} '{column}'")
+    if known is None or label not in known:
+        # A table's cells often have spaces around them; "pos " would be a class beside "pos".
+        label = label.strip()
     if known is not None and label not in known:
         raise UnfitError(
             f"{role} '{column}' is {label!r}, which is none of {_shown(known)}; correct the row "

@@ -63,6 +63,12 @@ class RowSchema:
             )
         if len(set(self.keep)) != len(self.keep):
             raise ConfigError(f"the columns to keep {list(self.keep)} must differ")
+        if len(set(self.header)) != len(self.header):
+            double = sorted({name for name in self.header if self.header.count(name) > 1})
+            raise ConfigError(
+                f"the column names given for files without a header have {double} more than once; "
+                "rename them in data.columns (--columns)"
+            )
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -23,6 +23,10 @@ MAX_SHOWN_CHARS = 40
 _UNSPACED = re.compile(r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uff9f]")
 
 
+_Placed = tuple[int, int, str, object]
+"""Start, end and type of an entity, and its text as the row names it, or None."""
+
+
 class UnfitError(Exception):
     """A row does not fit its schema."""
 
@@ -33,9 +37,31 @@ def kind_of(value: object) -> str:
         return "null"
     if isinstance(value, float) and math.isnan(value):
         return "NaN"
+    return f"a {type(value).__name__} ({_cut(value)})"
+
+
+def _cut(value: object) -> str:
     shown = repr(value)
-    cut = shown if len(shown) <= MAX_SHOWN_CHARS else shown[: MAX_SHOWN_CHARS - 3] + "..."
-    return f"a {type(value).__name__} ({cut})"
+    return shown if len(shown) <= MAX_SHOWN_CHARS else shown[: MAX_SHOWN_CHARS - 3] + "..."
+
+
+def refuse_half_surrogates(text: str, what: str) -> None:
+    """Refuse a text that UTF-8 cannot hold; JSON may, as an escape without its other half.
+
+    Args:
+        text: Of a row, in whatever role.
+        what: Names it in the message.
+
+    Raises:
+        UnfitError: It holds half of a surrogate pair.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UnfitError(
+            f"{what} holds half of a surrogate pair at character {error.start}; write the text as "
+            "UTF-8"
+        ) from error
 
 
 def number_of(value: object, column: str, low: float, high: float) -> str:
@@ -46,6 +72,8 @@ def number_of(value: object, column: str, low: float, high: float) -> str:
     """
     try:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise ValueError
+        if "_" in str(value):  # 1_0 is 10 in Python's source code, and a slip of the pen in rows
             raise ValueError
         number = float(value)
     except (ValueError, OverflowError):
@@ -119,8 +147,8 @@ def entities_label(
 
     Args:
         value: Tags (one per unit; a list or joined by byte 2), or entities: a list of
-            ``{"start", "end", "label"}`` with character offsets, or CLUENER's
-            ``{"type": {"text": [[first, last], ...]}}``.
+            ``{"start", "end", "label"}`` with character offsets and perhaps the entity's
+            ``"text"``, or CLUENER's ``{"type": {"text": [[first, last], ...]}}``.
         column: Its name.
         units: The row's characters or words; None: the row is running text.
         text: The row's text.
@@ -130,12 +158,13 @@ def entities_label(
         JSON of ``[start, end, type]`` in character offsets, by start.
 
     Raises:
-        UnfitError: It is none of these, does not fit the text, overlaps, or has an unknown type.
+        UnfitError: It is none of these, does not fit the text, names an entity by another text
+            than stands at its place, overlaps, or has an unknown type.
     """
     if isinstance(value, str):
         value = [value] if units is not None and len(units) == 1 else value.split(UNIT_SEPARATOR)
     if value == [] and units is None:
-        found = []
+        found: list[_Placed] = []
     elif isinstance(value, list) and all(isinstance(tag, str) for tag in value):
         found = _from_tags(value, column, list(text) if units is None else units)
     elif isinstance(value, list):
@@ -144,25 +173,24 @@ def entities_label(
         found = _from_nested(value, column)
     else:
         raise UnfitError(f"label '{column}' is {kind_of(value)}; write a list of tags or entities")
-    found = sorted({_narrowed(one, column, text) for one in found})
-    for before, after in pairwise(found):
+    entities = sorted({_narrowed(one, column, text) for one in found})
+    for before, after in pairwise(entities):
         if after[0] < before[1]:
             raise UnfitError(
                 f"label '{column}': the entities {text[before[0] : before[1]]!r} and "
                 f"{text[after[0] : after[1]]!r} overlap; keep one of them"
             )
-    for _, _, kind in found:
+    for _, _, kind in entities:
+        refuse_half_surrogates(kind, f"label '{column}' has the entity type {kind!r}, which")
         if known is not None and kind not in known:
             raise UnfitError(
                 f"label '{column}' has the entity type {kind!r}, which is none of "
                 f"{', '.join(known[:20])}; correct the row or add it to task.labels"
             )
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(entities, ensure_ascii=False, separators=(",", ":"))
 
 
-def _from_tags(
-    tags: Sequence[str], column: str, units: Sequence[str]
-) -> list[tuple[int, int, str]]:
+def _from_tags(tags: Sequence[str], column: str, units: Sequence[str]) -> list[_Placed]:
     if len(tags) != len(units):
         raise UnfitError(
             f"label '{column}' has {len(tags)} tags for {len(units)} characters or words; write "
@@ -173,10 +201,10 @@ def _from_tags(
     except ValueError as error:
         raise UnfitError(f"label '{column}': {error}") from None
     _, starts = join_units(units)
-    return [(starts[a], starts[b - 1] + len(units[b - 1]), kind) for a, b, kind in spans]
+    return [(starts[a], starts[b - 1] + len(units[b - 1]), kind, None) for a, b, kind in spans]
 
 
-def _from_record(record: object, column: str) -> tuple[int, int, str]:
+def _from_record(record: object, column: str) -> _Placed:
     if not isinstance(record, Mapping):
         raise UnfitError(
             f'label \'{column}\' has {kind_of(record)}; write {{"start", "end", "label"}}'
@@ -190,15 +218,15 @@ def _from_record(record: object, column: str) -> tuple[int, int, str]:
             raise UnfitError(f"label '{column}' has an entity whose {name} is {kind_of(number)}")
     assert isinstance(start, int)  # the loop above
     assert isinstance(end, int)
-    return start, end, kind
+    return start, end, kind, record.get("text")
 
 
-def _from_nested(value: Mapping[str, object], column: str) -> list[tuple[int, int, str]]:
+def _from_nested(value: Mapping[str, object], column: str) -> list[_Placed]:
     found = []
     for kind, texts in value.items():
         if not isinstance(texts, Mapping):
             raise UnfitError(f"label '{column}' has {kind_of(texts)} under {kind!r}")
-        for places in texts.values():
+        for surface, places in texts.items():
             if not isinstance(places, list):
                 raise UnfitError(f"label '{column}' has {kind_of(places)} as places of {kind!r}")
             for place in places:
@@ -207,17 +235,23 @@ def _from_nested(value: Mapping[str, object], column: str) -> list[tuple[int, in
                         f"label '{column}' has {kind_of(place)} as a place of {kind!r}"
                     )
                 record = {"start": place[0], "end": place[1], "label": kind}
-                start, last, _ = _from_record(record, column)
-                found.append((start, last + 1, kind))
+                start, last, _, _ = _from_record(record, column)
+                found.append((start, last + 1, kind, surface))
     return found
 
 
-def _narrowed(span: tuple[int, int, str], column: str, text: str) -> tuple[int, int, str]:
-    start, end, kind = span
+def _narrowed(placed: _Placed, column: str, text: str) -> tuple[int, int, str]:
+    start, end, kind, surface = placed
     if not 0 <= start < end <= len(text):
         raise UnfitError(
             f"label '{column}' has an entity from {start} to {end} in a text of {len(text)} "
             "characters; start counts from 0, end is the position after the last one"
+        )
+    standing = text[start:end]
+    if surface is not None and str(surface).strip() != standing.strip():
+        raise UnfitError(
+            f"label '{column}' has the entity {_cut(surface)} at {start} to {end}, where the text "
+            f"has {_cut(standing)}; correct its place or its text"
         )
     while start < end and text[start].isspace():
         start += 1
@@ -246,7 +280,7 @@ def answers_label(value: object, column: str, context: str, is_impossible: objec
     """
     if not isinstance(value, list):
         raise UnfitError(f"label '{column}' is {kind_of(value)}; write a list of answers")
-    if is_impossible not in (None, True, False):
+    if is_impossible is not None and not isinstance(is_impossible, bool):
         raise UnfitError(f"'is_impossible' is {kind_of(is_impossible)}; write true or false")
     if is_impossible:
         # Some sets write an empty text where others write no answer at all.
@@ -272,6 +306,7 @@ def _answer(answer: object, column: str, context: str) -> tuple[str, int]:
         raise UnfitError(f"label '{column}' has an answer whose text is {kind_of(text)}")
     if isinstance(start, bool) or not isinstance(start, int):
         raise UnfitError(f"label '{column}' has an answer_start that is {kind_of(start)}")
+    refuse_half_surrogates(text, f"label '{column}' has an answer that")
     # A negative start is how several published sets say that they do not know it.
     if start >= len(context):
         raise UnfitError(

@@ -137,9 +137,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         CheckpointError: A file is missing, was not written to its end, or has changed.
     """
     state = read_state(folder)
-    for name, digest in state.sha256.items():
-        if _digest(folder / name) != digest:
-            raise CheckpointError(f"{folder / name}: damaged; resume from another checkpoint")
+    _refuse_changed(folder, state.sha256)
     return Checkpoint(
         position=state.position,
         weights=load_file(folder / WEIGHTS),
@@ -148,6 +146,25 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         patience=state.patience,
         loss_scale=state.loss_scale,
     )
+
+
+def read_checkpoint_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """Read the weights of a checkpoint, without the optimizer's state.
+
+    Raises:
+        CheckpointError: A file is missing or was not written to its end, or the weights have
+            changed.
+    """
+    digests = read_state(folder).sha256
+    _refuse_changed(folder, {name: digests[name] for name in (WEIGHTS,) if name in digests})
+    weights: dict[str, NDArray[np.float32]] = load_file(folder / WEIGHTS)
+    return weights
+
+
+def _refuse_changed(folder: Path, digests: Mapping[str, str]) -> None:
+    for name, digest in digests.items():
+        if _digest(folder / name) != digest:
+            raise CheckpointError(f"{folder / name}: damaged; resume from another checkpoint")
 
 
 def _digest(path: Path) -> str:

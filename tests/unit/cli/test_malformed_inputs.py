@@ -90,6 +90,23 @@ def test_a_ranking_without_queries_is_not_measured_as_one_big_query(
     assert len(message.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+@pytest.mark.parametrize("family", ["regression", "ranking", "reading"])
+def test_a_model_of_pairs_is_not_run_over_single_texts(
+    family, command, model_dirs, tmp_path, monkeypatch, capsys
+):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "好", "label": 1, "qid": "q1"}\n', "utf-8")
+    arguments = [command, str(model_dirs[family]), str(path)]
+    if command == "evaluate":
+        arguments += ["--query-column", "qid"]
+    code, message = run(arguments, monkeypatch, capsys)
+    assert code == 1
+    assert message.startswith("ernie-ray: ConfigError: ")
+    assert "--text-pair-column" in message
+    assert len(message.splitlines()) == 1
+
+
 @pytest.mark.parametrize("name", ["nothing.jsonl", "*.jsonl", ""])
 def test_a_place_without_files_is_one_clear_line(name, model_dirs, tmp_path, monkeypatch, capsys):
     place = str(tmp_path / name)

@@ -11,7 +11,7 @@ import paddle
 import pytest
 from safetensors.numpy import load_file
 
-from ernie_ray.errors import ConfigError, ModelDirError
+from ernie_ray.errors import ConfigError, MalformedRequestError, ModelDirError
 from ernie_ray.inference.engines import EngineOptions, load_engine
 from ernie_ray.inference.engines.cpu import cpu_precisions
 from ernie_ray.inference.engines.openvino_engine import openvino_precisions
@@ -19,10 +19,11 @@ from ernie_ray.inference.layer_pooling import POOLER
 from ernie_ray.inference.parity import check_parity, cosines
 from ernie_ray.inference.predictor import Predictor, normalize
 from ernie_ray.inference.text_model import Outputs
-from ernie_ray.modeldir import open_model_dir
+from ernie_ray.modeldir import PairSpec, open_model_dir
 from ernie_ray.models.encoder import load_weights
 from ernie_ray.models.text_network import TextNetwork
 from ernie_ray.text.features import TokenIds, pad_batch
+from tests.tiny_models import export_tiny_classifier
 
 ENGINES = [("openvino", "fp32"), ("onnxruntime", "fp32"), ("paddle", "fp32")]
 TEXTS = ["好书", "这家店的服务很差，不推荐。", "good", "很", "房间干净！服务好 good bad goods abc"]
@@ -215,6 +216,14 @@ def test_a_model_without_a_head_gives_vectors_only(tiny_embedding_dir):
     predictor = Predictor.from_dir(tiny_embedding_dir)
     assert predictor.run(["好书"]).logits is None
     assert predictor.predict(["好书"])[0].result == {}
+
+
+def test_a_model_of_pairs_refuses_a_single_text(tmp_path):
+    task = PairSpec(objective="ranking")
+    predictor = Predictor.from_dir(export_tiny_classifier(tmp_path / "pairs", task=task))
+    assert "score" in predictor.predict([("好书", "很好")])[0].result
+    with pytest.raises(MalformedRequestError, match="text 1: the model takes a pair of texts"):
+        predictor.predict([("好书", "很好"), "好书"])
 
 
 def test_an_engine_that_strays_is_refused(tiny_model_dir):

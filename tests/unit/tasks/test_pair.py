@@ -58,7 +58,8 @@ def test_regression_is_measured_on_the_labels_own_scale():
 @settings(max_examples=50, deadline=None)
 def test_regression_metrics_equal_scikit_learns_and_scipys(seed, size):
     rng = np.random.default_rng(seed)
-    logits = rng.random((size, 1)).astype(np.float32)
+    # Also outside of the bounds, where scores are clipped and so tie.
+    logits = rng.uniform(-0.5, 1.5, (size, 1)).astype(np.float32)
     labels = np.stack([REGRESSION.label_of(str(x)) for x in rng.integers(0, 6, size)])
     scores = [result["score"] for result in REGRESSION.decode(logits)]
     truth = 5.0 * labels[:, 0]

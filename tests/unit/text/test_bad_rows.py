@@ -44,6 +44,36 @@ def test_a_bad_row_is_named_with_file_line_and_field(tmp_path, record, message):
     assert texts(path, SENTIMENT, on_bad="skip") == [("good", "1")]
 
 
+HALF = "\ud83d"
+PAIR = {"text": "谁", "text_pair": "好书"}
+HALF_SURROGATES = {
+    "label": (RowSchema(label="l"), {"text": "x", "l": HALF}),
+    "known label": (RowSchema(label="l", labels=("a", HALF)), {"text": "x", "l": HALF}),
+    "one of many labels": (RowSchema(label="l", is_multi_label=True), {"text": "x", "l": [HALF]}),
+    "query": (RowSchema(query="l"), {"text": "x", "l": HALF}),
+    "answer": (
+        RowSchema("text", "text_pair", "l", holds="answers"),
+        PAIR | {"l": [{"text": HALF, "answer_start": 0}]},
+    ),
+    "type of tags": (RowSchema(label="l", holds="entities"), {"text": "x", "l": ["B-" + HALF]}),
+    "type of an entity": (
+        RowSchema(label="l", holds="entities"),
+        {"text": "x", "l": [{"start": 0, "end": 1, "label": HALF}]},
+    ),
+    "type of places": (
+        RowSchema(label="l", holds="entities"),
+        {"text": "x", "l": {HALF: {"x": [[0, 0]]}}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("schema", "record"), HALF_SURROGATES.values(), ids=HALF_SURROGATES)
+def test_half_a_surrogate_pair_is_a_bad_row_wherever_it_stands(tmp_path, schema, record):
+    path = write(tmp_path / "a.jsonl", json.dumps(record))
+    with pytest.raises(DataError, match=rf"^{path}:1: .*'l'.* half of a surrogate pair"):
+        texts(path, schema)
+
+
 BAD_LINES = {
     "not JSON": (b"{'text': 1}", "not JSON"),
     "half an object": (b'{"text": "x"', "not JSON"),

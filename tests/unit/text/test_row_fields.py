@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ernie_ray.errors import DataError
+from ernie_ray.errors import ConfigError, DataError
 from ernie_ray.text.row_schema import RowSchema
 from ernie_ray.text.rows import read_rows
 from tests.row_texts import jsonl, write
@@ -16,6 +16,8 @@ def test_the_kits_folders_of_files_without_suffix_or_header_are_read_with_column
     schema = RowSchema(label="label", header=("text", "label"))
     rows = list(read_rows(tmp_path / "train", schema))
     assert [(row.text, row.label) for row in rows] == [("行", "1"), ("好", "1"), ("坏", "0")]
+    with pytest.raises(ConfigError, match=r"'text'.* more than once"):
+        RowSchema(label="label", header=("text", "text", "label"))
     write(tmp_path / "train" / "2", "a\tb\tc\n")
     with pytest.raises(DataError, match=r"2:1: 3 fields where data.columns names 2"):
         list(read_rows(tmp_path / "train", schema))
@@ -34,6 +36,13 @@ def test_the_kits_tagged_rows_are_joined_by_byte_two(tmp_path):
         ({"t": list("C罗好"), "l": ["B-PER", "E-PER", "O"]}, "C罗好", [[0, 2, "PER"]]),
         ({"t": "在北京", "l": [{"start": 1, "end": 3, "label": "LOC"}]}, "在北京", [[1, 3, "LOC"]]),
         ({"t": "在北京", "l": {"LOC": {"北京": [[1, 2]]}}}, "在北京", [[1, 3, "LOC"]]),
+        (
+            {"t": "在北京", "l": [{"start": 1, "end": 3, "label": "LOC", "text": "北京"}]},
+            "在北京",
+            [[1, 3, "LOC"]],
+        ),
+        ({"t": ["a", "bc"], "l": {"X": {"a bc": [[0, 3]]}}}, "a bc", [[0, 4, "X"]]),
+        ({"t": "a b", "l": {"X": {"a": [[0, 1]]}}}, "a b", [[0, 1, "X"]]),
         ({"t": "a b", "l": [{"start": 0, "end": 2, "label": "X"}]}, "a b", [[0, 1, "X"]]),
         ({"t": list("ab"), "l": ["I-X", "I-Y"]}, "ab", [[0, 1, "X"], [1, 2, "Y"]]),
         ({"t": "无", "l": []}, "无", []),
@@ -57,8 +66,36 @@ def test_entities_come_in_several_forms(tmp_path, fields, text, label):
     assert json.loads(row.label) == label
 
 
+def test_an_entity_that_the_text_has_not_at_its_place_is_named_with_what_stands_there(tmp_path):
+    label = {"company": {"浙商": [[0, 3]]}}
+    path = jsonl(tmp_path / "a.jsonl", {"text": "浙商银行企业", "label": label})
+    with pytest.raises(DataError, match="'浙商' at 0 to 4, where the text has '浙商银行'"):
+        list(read_rows(path, RowSchema(label="label", holds="entities")))
+
+
+@pytest.mark.parametrize("label", ["pos", " pos", "pos ", "\tpos\u3000"])
+@pytest.mark.parametrize("labels", [None, ("neg", "pos")])
+def test_spaces_around_a_class_make_no_other_class(tmp_path, label, labels):
+    path = jsonl(tmp_path / "a.jsonl", {"text": "x", "label": label, "q": label})
+    (row,) = read_rows(path, RowSchema(label="label", labels=labels, query="q"))
+    assert (row.label, row.query) == ("pos", "pos")
+
+
+def test_a_class_that_the_model_calls_by_a_name_with_spaces_keeps_them(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", {"text": "x", "label": "pos "})
+    (row,) = read_rows(path, RowSchema(label="label", labels=("neg", "pos ")))
+    assert row.label == "pos "
+
+
 @pytest.mark.parametrize("labels", ["sport|news", "sport | news", " sport||news "])
 def test_spaces_around_a_label_are_no_part_of_it(tmp_path, labels):
+    path = jsonl(tmp_path / "a.jsonl", {"text": "x", "label": labels})
+    (row,) = read_rows(path, RowSchema(label="label", is_multi_label=True))
+    assert row.label == "sport|news"
+
+
+@pytest.mark.parametrize("labels", [["sport ", " news"], ["sport", "news"]])
+def test_spaces_around_a_listed_label_are_no_part_of_it(tmp_path, labels):
     path = jsonl(tmp_path / "a.jsonl", {"text": "x", "label": labels})
     (row,) = read_rows(path, RowSchema(label="label", is_multi_label=True))
     assert row.label == "sport|news"
@@ -98,7 +135,10 @@ def test_optional_columns_may_be_missing_null_or_empty_but_not_wrong(tmp_path):
     assert [row.label for row in rows] == ["x", None, None]
     assert [row.teacher_logits for row in rows] == [(1.0, -2.5), None, None]
     assert [row.copy for row in rows] == [3, 0, 0]
-    for wrong in ('"teacher_logits": "1"', '"teacher_logits": [true]', '"copy": "x"'):
+    for wrong in (
+        *('"teacher_logits": "1"', '"teacher_logits": [true]'),
+        *('"copy": "x"', '"copy": "1_0"'),
+    ):
         path.write_text(f'{{"text": "a", {wrong}}}\n', encoding="utf-8")
         with pytest.raises(DataError, match=r"rows\.jsonl:1"):
             list(read_rows(path, schema))

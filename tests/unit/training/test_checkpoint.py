@@ -7,7 +7,13 @@ import pytest
 
 from ernie_ray.errors import CheckpointError
 from ernie_ray.jobs import runs
-from ernie_ray.training.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
+from ernie_ray.training.checkpoint import (
+    Checkpoint,
+    Position,
+    read_checkpoint,
+    read_checkpoint_weights,
+    write_checkpoint,
+)
 from ernie_ray.training.loss_scale import LossScale
 
 
@@ -43,6 +49,16 @@ def test_a_checkpoint_without_its_last_file_is_not_whole(folder):
     (folder / "state.json").unlink()
     with pytest.raises(CheckpointError, match="not a whole checkpoint"):
         read_checkpoint(folder)
+
+
+def test_the_weights_are_read_alone_if_they_are_what_was_written(folder):
+    path = folder / "optimizer.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"othr")
+    np.testing.assert_array_equal(read_checkpoint_weights(folder)["w"], [[0, 1, 2], [3, 4, 5]])
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"othr")
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors: damaged"):
+        read_checkpoint_weights(folder)
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors"])
