@@ -28,6 +28,7 @@ from typing import Any
 
 from ernie_ray.errors import CheckpointError, ConfigError
 from ernie_ray.jobs.storage import Storage
+from ernie_ray.modeldir.folder import MANIFEST
 from ernie_ray.tasks.metric_choice import MetricChoice
 from ernie_ray.training.checkpoint import STATE, read_state
 
@@ -87,6 +88,11 @@ def best_checkpoint(run: Path, metric: MetricChoice) -> WholeCheckpoint:
         return -math.inf if score is None else score, checkpoint.step
 
     return max(checkpoints, key=key)
+
+
+def has_model(run: str, storage: Storage) -> bool:
+    """Say whether a run's model directory is there, whole."""
+    return storage.exists(f"{run}/{MODEL}/{MANIFEST}")
 
 
 def claim_run(wanted: dict[str, Any], run: str, storage: Storage) -> None:

@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow
 import pyarrow.fs
 
 from ernie_ray.errors import ConfigError, DataError
+from ernie_ray.jobs.uploads import is_taken, partial_name, upload_file, upload_folder
 from ernie_ray.text.row_files import DataFile, file_system, first_line
 from ernie_ray.text.uris import is_uri, join, normal, path_of
 
@@ -91,7 +91,7 @@ class Storage:
         return path.absolute()
 
     def exists(self, name: str | Path) -> bool:
-        """Say whether a file or folder is there.
+        """Say whether a file or folder is there; of a folder at a URI, whether any part of it is.
 
         Raises:
             ConfigError: See ``resolve``.
@@ -188,7 +188,8 @@ class Storage:
             local: What to move; it is gone from there afterwards.
             name: Where to. An existing file is replaced; a folder with content is not.
             last: For a folder at a URI, where there is no rename: the file that makes it whole
-                to its readers and so is uploaded after all others.
+                to its readers and so is uploaded after all others. Ask for this file to know
+                whether the folder is there: what an interrupted call left is replaced.
 
         Returns:
             Where it is now.
@@ -202,7 +203,7 @@ class Storage:
             if isinstance(location, Path):
                 _move(local, location)
             else:
-                _upload(local, location, last)
+                self._upload(local, location, last)
                 _remove(local)
                 if local.parent.name.startswith(_STAGING):
                     with suppress(OSError):
@@ -210,6 +211,16 @@ class Storage:
         except (OSError, pyarrow.ArrowException) as error:
             raise DataError(f"{location}: cannot be written: {first_line(error)}") from error
         return location
+
+    def _upload(self, local: Path, uri: str, last: str | None) -> None:
+        system, path = file_system(uri)
+        path = path.rstrip("/")
+        if local.is_file():
+            upload_file(local, system, path)
+        elif is_taken(local, system, path, last):
+            raise ConfigError(f"{uri} exists already; choose another name or remove it")
+        else:
+            upload_folder(local, system, path, last)
 
     def _download(self, system: Any, path: str, target: Path) -> None:
         partial = _beside(target)
@@ -247,9 +258,8 @@ def staging_path(location: Location) -> Path:
 
 
 def _beside(target: Path) -> Path:
-    # Same folder, so same disk: the final rename is then one step. The leading dot keeps readers
-    # of whole folders away, the random part keeps two writers apart.
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    # Same folder, so same disk: the final rename is then one step.
+    return target.with_name(partial_name(target.name))
 
 
 def _state_of(system: Any, path: str) -> str | None:
@@ -279,31 +289,6 @@ def _rename(source: Path, target: Path) -> None:
     if source.is_dir() and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(f"{target} exists already; choose another name or remove it")
     os.replace(source, target)  # noqa: PTH105 - the same call as Path.replace, said plainly
-
-
-def _upload(local: Path, uri: str, last: str | None) -> None:
-    system, path = file_system(uri)
-    if local.is_file():
-        system.create_dir(path.rpartition("/")[0] or "/", recursive=True)
-        _copy_file(local, system, path)
-        return
-    if _state_of(system, path):
-        raise ConfigError(f"{uri} exists already; choose another name or remove it")
-    files = sorted(p for p in local.rglob("*") if p.is_file())
-    files.sort(key=lambda p: p.relative_to(local).as_posix() == last)
-    for file in files:
-        remote = f"{path}/{file.relative_to(local).as_posix()}"
-        system.create_dir(remote.rpartition("/")[0], recursive=True)
-        _copy_file(file, system, remote)
-
-
-def _copy_file(local: Path, system: Any, path: str) -> None:
-    pyarrow.fs.copy_files(
-        str(local),
-        path,
-        source_filesystem=pyarrow.fs.LocalFileSystem(),
-        destination_filesystem=system,
-    )
 
 
 def _remove(path: Path) -> None:

@@ -3,8 +3,10 @@ import math
 import pytest
 
 from ernie_ray.jobs import runs
+from ernie_ray.jobs.storage import Storage
 from ernie_ray.tasks.metric_choice import MetricChoice
 from ernie_ray.training.checkpoint import Checkpoint, Position, write_checkpoint
+from tests.remote_files import upload_interrupted_after
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,20 @@ def test_the_best_checkpoint_is_by_the_chosen_metric_and_never_one_that_is_no_nu
         metrics = {"accuracy": accuracy, "mean_squared_error": error}
         write_checkpoint(folder, Checkpoint(Position(step=step), {}, {}, metrics))
     assert runs.best_checkpoint(tmp_path, metric).step == best
+
+
+def test_a_run_has_a_model_once_all_of_it_was_uploaded(tmp_path, monkeypatch):
+    storage = Storage(f"file://{tmp_path}/bucket")
+
+    def export():
+        (tmp_path / "model").mkdir(exist_ok=True)
+        for name in ("manifest.json", "model.onnx", "model.safetensors"):
+            (tmp_path / "model" / name).touch()
+        storage.publish(tmp_path / "model", f"run/{runs.MODEL}", last="manifest.json")
+
+    for num_files in range(3):
+        with upload_interrupted_after(num_files, monkeypatch):
+            export()
+        assert not runs.has_model("run", storage)
+    export()
+    assert runs.has_model("run", storage)
