@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from ernie_ray.errors import ConfigError
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.tasks.metric_choice import MetricChoice
@@ -45,3 +46,32 @@ def test_a_run_has_a_model_once_all_of_it_was_uploaded(tmp_path, monkeypatch):
         assert not runs.has_model("run", storage)
     export()
     assert runs.has_model("run", storage)
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """The storage of a run that was prepared by one recipe."""
+    storage = Storage(str(tmp_path))
+    runs.claim_run({"data": {"bad_rows": "error"}}, "run", storage)
+    for name in (runs.START, runs.FEATURES):
+        (tmp_path / "run" / name).mkdir()
+    return storage
+
+
+def test_before_any_training_another_recipe_begins_the_run_anew(begun, tmp_path):
+    runs.claim_run({"data": {"bad_rows": "error"}}, "run", begun)
+    assert begun.names_in("run") == [runs.FEATURES, runs.RECIPE, runs.START]
+    mended = {"data": {"bad_rows": "skip"}}
+    runs.claim_run(mended, "run", begun)
+    assert begun.names_in("run") == [runs.RECIPE]
+    assert runs.read_json(f"run/{runs.RECIPE}", begun) == mended
+
+
+@pytest.mark.parametrize("trained", [runs.TRAIN, runs.MODEL])
+def test_after_training_another_recipe_is_refused_and_changes_nothing(begun, trained):
+    begun.resolve(f"run/{trained}").mkdir()
+    names = begun.names_in("run")
+    with pytest.raises(ConfigError, match=r"a run with another data\.bad_rows"):
+        runs.claim_run({"data": {"bad_rows": "skip"}}, "run", begun)
+    assert begun.names_in("run") == names
+    runs.claim_run({"data": {"bad_rows": "error"}}, "run", begun)
