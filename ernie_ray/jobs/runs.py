@@ -27,7 +27,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ernie_ray.errors import CheckpointError, ConfigError
-from ernie_ray.jobs.storage import Storage
+from ernie_ray.jobs.storage import Storage, writing_to
 from ernie_ray.modeldir.folder import MANIFEST
 from ernie_ray.tasks.metric_choice import MetricChoice
 from ernie_ray.training.checkpoint import STATE, read_state
@@ -172,8 +172,13 @@ def write_json(value: Any, name: str, storage: Storage) -> None:
 
 
 def write_text(text: str, name: str, storage: Storage) -> None:
-    """Put a text file in place, whole or not at all."""
+    """Put a text file in place, whole or not at all.
+
+    Raises:
+        DataError: It cannot be written there.
+    """
     with TemporaryDirectory(prefix="ernie-ray-") as folder:
         path = Path(folder) / name.rpartition("/")[2]
-        path.write_text(text, encoding="utf-8")
+        with writing_to(storage.resolve(name)):
+            path.write_text(text, encoding="utf-8")
         storage.publish(path, name)

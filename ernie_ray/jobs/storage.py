@@ -11,8 +11,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -199,7 +199,7 @@ class Storage:
             DataError: It cannot be written there.
         """
         location = self.resolve(name)
-        try:
+        with writing_to(location):
             if isinstance(location, Path):
                 _move(local, location)
             else:
@@ -208,9 +208,31 @@ class Storage:
                 if local.parent.name.startswith(_STAGING):
                     with suppress(OSError):
                         local.parent.rmdir()
-        except (OSError, pyarrow.ArrowException) as error:
-            raise DataError(f"{location}: cannot be written: {first_line(error)}") from error
         return location
+
+    def check_output(self, name: str | Path) -> None:
+        """Refuse a place where no file can be put, before any work is done for it.
+
+        The folder above it is made, and nothing in it changes.
+
+        Raises:
+            ConfigError: See ``resolve``.
+            DataError: A file cannot be written there.
+        """
+        location = self.resolve(name)
+        with writing_to(location):
+            if isinstance(location, Path):
+                is_folder = location.is_dir()
+            else:
+                system, path = file_system(location)
+                system.create_dir(path.rpartition("/")[0] or "/", recursive=True)
+                is_folder = system.get_file_info(path).type == pyarrow.fs.FileType.Directory
+            if is_folder:
+                raise DataError(f"{location}: cannot be written: it is a folder; name a file in it")
+            if isinstance(location, Path):
+                trial = staging_path(location)
+                trial.touch()
+                trial.unlink()
 
     def _upload(self, local: Path, uri: str, last: str | None) -> None:
         system, path = file_system(uri)
@@ -250,11 +272,30 @@ def staging_path(location: Location) -> Path:
     Returns:
         A path at which nothing is; its folder exists. For a URI it is in the system's folder for
         temporary files.
+
+    Raises:
+        DataError: There is no such folder, and none can be made.
     """
-    if isinstance(location, str):
-        return Path(tempfile.mkdtemp(prefix=_STAGING)) / path_of(location).rpartition("/")[2]
-    location.parent.mkdir(parents=True, exist_ok=True)
-    return _beside(location)
+    with writing_to(location):
+        if isinstance(location, str):
+            return Path(tempfile.mkdtemp(prefix=_STAGING)) / path_of(location).rpartition("/")[2]
+        location.parent.mkdir(parents=True, exist_ok=True)
+        return _beside(location)
+
+
+@contextmanager
+def writing_to(location: Location) -> Iterator[None]:
+    """Name an output in the error of what fails to write it.
+
+    Raises:
+        DataError: The disk is full, a folder is none, and the like.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # who reads standard output may leave; the command line knows how to end then
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{location}: cannot be written: {first_line(error)}") from error
 
 
 def _beside(target: Path) -> Path:
