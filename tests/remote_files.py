@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -32,3 +34,24 @@ def serve_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     for module in (row_files, storage):
         monkeypatch.setattr(module, "file_system", file_system)
     return "far://name:9000"
+
+
+@contextmanager
+def upload_interrupted_after(num_files: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let an upload end as by Ctrl-C, in the middle of the file after the first so many."""
+    copy = pyarrow.fs.copy_files
+    num_left = num_files
+
+    def interrupted(source: str, target: str, **systems: pyarrow.fs.FileSystem) -> None:
+        nonlocal num_left
+        if not num_left:
+            with systems["destination_filesystem"].open_output_stream(target) as stream:
+                stream.write(b"h")
+            raise KeyboardInterrupt
+        num_left -= 1
+        copy(source, target, **systems)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pyarrow.fs, "copy_files", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            yield

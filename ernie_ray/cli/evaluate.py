@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -56,9 +55,11 @@ def command(
     from ernie_ray.jobs.evaluate import measure
     from ernie_ray.jobs.predict import RunOptions
     from ernie_ray.jobs.registry import find_model
-    from ernie_ray.jobs.storage import staging_path
+    from ernie_ray.jobs.runs import write_json
 
     place = open_storage(options["storage"])
+    if output is not None:
+        place.check_output(output)
     rows = place.resolve(input_name)
     result = measure(
         place.fetch(find_model(model_dir, place)),
@@ -86,9 +87,7 @@ def command(
             "rows": str(rows),
             **result.as_json(),
         }
-        staging = staging_path(place.resolve(output))
-        staging.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", "utf-8")
-        place.publish(staging, output)
+        write_json(record, output, place)
 
 
 def _show_tables(tables: Tables) -> None:

@@ -35,12 +35,7 @@ def digest_rows(recipe: Recipe | DistillRecipe | LessonRecipe, storage: Storage)
 
 
 def claim_rows(
-    rows: RowDigests,
-    run: str,
-    storage: Storage,
-    *,
-    start: str = runs.START,
-    trained: tuple[str, ...] = (runs.TRAIN, runs.MODEL),
+    rows: RowDigests, run: str, storage: Storage, *, stages: runs.Stages = runs.STAGES
 ) -> None:
     """Note the rows of a new run, or check that the folder's run was begun with the same.
 
@@ -51,8 +46,7 @@ def claim_rows(
         rows: From ``digest_rows``.
         run: The run folder.
         storage: Resolves it.
-        start: What in the folder was made of the rows.
-        trained: What in the folder shows that training began.
+        stages: What else is in the folder.
 
     Raises:
         ConfigError: The folder holds a run that was trained on other rows.
@@ -62,12 +56,11 @@ def claim_rows(
         found = json.loads(storage.fetch(name).read_text(encoding="utf-8"))
         if found == rows:
             return
-        if any(storage.exists(f"{run}/{part}") for part in trained):
+        if not runs.forget_prepared(run, storage, stages):
             changed = [f"data.{split}" for split in rows if rows[split] != found.get(split)]
             raise ConfigError(
                 f"{storage.resolve(run)} holds a run on other rows: the files of "
                 f"{' and '.join(changed)} have changed since; choose another --output, or put the "
                 "old files back to go on with that run"
             )
-        storage.remove(f"{run}/{start}")
     runs.write_json(rows, name, storage)

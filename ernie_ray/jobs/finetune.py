@@ -197,7 +197,7 @@ def _train(
     callbacks: Sequence[Any] = (),
     num_runs: int = 1,
 ) -> None:
-    if storage.exists(f"{run}/{runs.MODEL}"):
+    if runs.has_model(run, storage):
         return
     metric = metric_of(recipe, prepared, storage)
     scored = metric if prepared.dev and metric.name else None
@@ -286,7 +286,7 @@ def _export(recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage) -
     # Of a remote run only the checkpoints are needed here; their parent is shaped like the run.
     local_run = storage.fetch(f"{run}/{runs.TRAIN}").parent
     best = runs.best_checkpoint(local_run, metric_of(recipe, prepared, storage))
-    if not storage.exists(f"{run}/{runs.MODEL}"):
+    if not runs.has_model(run, storage):
         name = recipe.model_name or str(storage.resolve(run)).rstrip("/").rpartition("/")[2]
         lineage = Lineage(
             run=str(storage.resolve(run)),

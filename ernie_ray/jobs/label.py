@@ -21,6 +21,8 @@ from ernie_ray.jobs.file_digests import digests_of_files
 from ernie_ray.jobs.label_request import LabelRequest, schema_of
 from ernie_ray.jobs.labelled_output import Finding, finish
 from ernie_ray.jobs.labelled_rows import (
+    MANIFEST,
+    ROWS,
     LabelledManifest,
     read_labelled_manifest,
     refuse_damaged,
@@ -68,7 +70,7 @@ def label(
     _refuse_unfit(request, teacher)
     finished = read_labelled_manifest(storage, output)
     if finished is None:
-        storage.refuse_taken(output)
+        storage.refuse_taken(output, {ROWS, MANIFEST}, last=MANIFEST)
     inputs = digests_of_files(request.files)
     digest = _digest(request, teacher, inputs)
     if finished is not None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from ernie_ray.errors import DataError
-from ernie_ray.jobs.storage import Storage, staging_path
+from ernie_ray.jobs.storage import Storage, staging_path, writing_to
 from ernie_ray.text.uris import path_of
 
 _DIGEST_CHARACTERS = 12
@@ -51,11 +51,20 @@ class Parts:
             self._take_over(name)
 
     def write(self, file: int, chunk: int, rows: pa.Table) -> None:
-        """Put a chunk's rows in place."""
+        """Put a chunk's rows in place.
+
+        Raises:
+            DataError: They cannot be written there.
+        """
         name = f"{self._folder}/{_part_name(file, chunk)}"
-        staging = staging_path(self._storage.resolve(name))
-        pyarrow.parquet.write_table(rows, str(staging), compression="zstd")
-        self._storage.publish(staging, name)
+        location = self._storage.resolve(name)
+        staging = staging_path(location)
+        try:
+            with writing_to(location):
+                pyarrow.parquet.write_table(rows, str(staging), compression="zstd")
+            self._storage.publish(staging, name)
+        finally:
+            staging.unlink(missing_ok=True)
         self.num_rows[file, chunk] = rows.num_rows
 
     def read(self, file: int, chunk: int) -> pa.Table:

@@ -114,11 +114,13 @@ def predict(
         show_progress: Draw a bar on stderr.
 
     Raises:
-        DataError: A file or row cannot be used.
+        DataError: A file or row cannot be used, or the output cannot be written.
         ModelDirError: The model directory is broken.
         ConfigError: The engine cannot be had, the output has no place, or a column to keep has the
             name of one that predictions have.
     """
+    if output is not None:
+        storage.check_output(output)
     folder = storage.fetch(request.model_dir)
     manifest = read_manifest(folder)
     request = replace(request, schema=checked_schema(request.schema, manifest.task))
@@ -144,7 +146,7 @@ def predict(
         bad_rows = BadRowFilter(request.options.on_bad)
         num_rows = 0
         try:
-            with open_writer(staging, kind, schema) as writer:
+            with open_writer(staging, kind, schema, output=location) as writer:
                 for rows in parts.in_order(lengths):
                     good = bad_rows.good(rows)
                     writer.write(with_kept(good, request.schema.keep).select(schema.names))

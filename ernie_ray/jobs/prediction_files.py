@@ -21,6 +21,7 @@ import pyarrow.parquet
 
 from ernie_ray.errors import ConfigError
 from ernie_ray.inference.predictor import Prediction
+from ernie_ray.jobs.storage import Location, writing_to
 from ernie_ray.modeldir import (
     ClassificationSpec,
     Manifest,
@@ -166,18 +167,37 @@ class PredictionWriter(Protocol):
         """Append rows."""
 
 
-def open_writer(path: Path | None, kind: Format, schema: pa.Schema) -> PredictionWriter:
-    """Open a file for predictions; None: lines of JSON on standard output."""
+def open_writer(
+    path: Path | None, kind: Format, schema: pa.Schema, *, output: Location | None = None
+) -> PredictionWriter:
+    """Open a file for predictions.
+
+    Args:
+        path: The file; None: lines of JSON on standard output.
+        kind: Its format.
+        schema: Of what is written.
+        output: Where the file is going to be, as errors name it; None: ``path``.
+
+    Raises:
+        DataError: It cannot be written, now or later.
+    """
     if path is None:
-        return _JsonLines(sys.stdout.buffer, schema, closes=False)
-    if kind == "jsonl":
-        return _JsonLines(path.open("wb"), schema, closes=True)
-    if kind == "npy":
-        return _VectorArray(path, schema.field("vector").type.list_size)
-    return _Parquet(path, schema)
+        return _JsonLines("standard output", sys.stdout.buffer, schema, closes=False)
+    name = output or path
+    with writing_to(name):
+        if kind == "jsonl":
+            return _JsonLines(name, path.open("wb"), schema, closes=True)
+        if kind == "npy":
+            return _VectorArray(name, path, schema.field("vector").type.list_size)
+        return _Parquet(name, path, schema)
 
 
-class _Closing(ABC):
+class _Writer(ABC):
+    """Turns what fails on the way to a file into an error that names it."""
+
+    def __init__(self, name: Location) -> None:
+        self._name = name
+
     def __enter__(self) -> Self:
         return self
 
@@ -187,19 +207,30 @@ class _Closing(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._close()
+        with writing_to(self._name):
+            self._close()
+
+    def write(self, table: pa.Table) -> None:
+        with writing_to(self._name):
+            self._write(table)
+
+    @abstractmethod
+    def _write(self, table: pa.Table) -> None: ...
 
     @abstractmethod
     def _close(self) -> None: ...
 
 
-class _JsonLines(_Closing):
-    def __init__(self, stream: BinaryIO, schema: pa.Schema, *, closes: bool) -> None:
+class _JsonLines(_Writer):
+    def __init__(
+        self, name: Location, stream: BinaryIO, schema: pa.Schema, *, closes: bool
+    ) -> None:
+        super().__init__(name)
         self._stream = stream
         self._json = _json_columns(schema)
         self._closes = closes
 
-    def write(self, table: pa.Table) -> None:
+    def _write(self, table: pa.Table) -> None:
         columns = {name: _json_values(table[name].combine_chunks()) for name in table.column_names}
         for name in self._json:
             columns[name] = [orjson.Fragment(text) for text in columns[name]]
@@ -214,12 +245,13 @@ class _JsonLines(_Closing):
             self._stream.close()
 
 
-class _Parquet(_Closing):
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+class _Parquet(_Writer):
+    def __init__(self, name: Location, path: Path, schema: pa.Schema) -> None:
+        super().__init__(name)
         self._writer = pyarrow.parquet.ParquetWriter(str(path), schema, compression="zstd")
         self._schema = schema
 
-    def write(self, table: pa.Table) -> None:
+    def _write(self, table: pa.Table) -> None:
         for name in _json_columns(self._schema):
             place = table.schema.get_field_index(name)
             texts = [_text_in_json(text) for text in table[name].to_pylist()]
@@ -230,24 +262,25 @@ class _Parquet(_Closing):
         self._writer.close()
 
 
-class _VectorArray(_Closing):
+class _VectorArray(_Writer):
     """Vectors alone, as numpy's file of one float32 array [rows, size] that can be mapped."""
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, name: Location, path: Path, size: int) -> None:
+        super().__init__(name)
         self._stream = path.open("wb")
         self._size = size
         self._num_rows = 0
         self._write_header()
 
-    def write(self, table: pa.Table) -> None:
+    def _write(self, table: pa.Table) -> None:
         flat = table["vector"].combine_chunks().flatten().to_numpy()
         self._stream.write(flat.astype("<f4", copy=False).tobytes())
         self._num_rows += table.num_rows
 
     def _close(self) -> None:
-        self._stream.seek(0)
-        self._write_header()
-        self._stream.close()
+        with self._stream:
+            self._stream.seek(0)
+            self._write_header()
 
     def _write_header(self) -> None:
         # numpy leaves room for the rows to grow, so the last header is as long as the first.

@@ -27,7 +27,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ernie_ray.errors import CheckpointError, ConfigError
-from ernie_ray.jobs.storage import Storage
+from ernie_ray.jobs.storage import Storage, writing_to
+from ernie_ray.modeldir.folder import MANIFEST
 from ernie_ray.tasks.metric_choice import MetricChoice
 from ernie_ray.training.checkpoint import STATE, read_state
 
@@ -43,6 +44,23 @@ TRAIN = "train"
 METRICS = "metrics.jsonl"
 MODEL = "model"
 RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What in a folder shows how far it came.
+
+    Attributes:
+        prepared: What was made of the recipe and the rows before any training.
+        trained: What is there once training began.
+    """
+
+    prepared: tuple[str, ...] = (START, FEATURES)
+    trained: tuple[str, ...] = (TRAIN, MODEL)
+
+
+STAGES = Stages()
+"""Of a run folder."""
 
 
 @dataclass(frozen=True)
@@ -89,22 +107,30 @@ def best_checkpoint(run: Path, metric: MetricChoice) -> WholeCheckpoint:
     return max(checkpoints, key=key)
 
 
-def claim_run(wanted: dict[str, Any], run: str, storage: Storage) -> None:
+def has_model(run: str, storage: Storage) -> bool:
+    """Say whether a run's model directory is there, whole."""
+    return storage.exists(f"{run}/{MODEL}/{MANIFEST}")
+
+
+def claim_run(
+    wanted: dict[str, Any], run: str, storage: Storage, *, stages: Stages = STAGES
+) -> None:
     """Write the recipe into a new run folder, or check that the folder's run has the same.
+
+    Where nothing was trained yet, as after a wrong setting that was mended since, another recipe
+    takes the place of the old one, and what was made by that goes.
 
     Args:
         wanted: Settings by section.
         run: The run folder.
         storage: Resolves it.
+        stages: What else is in the folder.
 
     Raises:
-        ConfigError: The folder holds a run with other settings.
+        ConfigError: The folder holds a run that was trained with other settings.
     """
     name = f"{run}/{RECIPE}"
-    if not storage.exists(name):
-        write_json(wanted, name, storage)
-        return
-    found = json.loads(storage.fetch(name).read_text(encoding="utf-8"))
+    found = read_json(name, storage)
     # How many machines work on a run may change from one attempt to the next.
     changed = [
         f"{section}.{key}"
@@ -113,11 +139,23 @@ def claim_run(wanted: dict[str, Any], run: str, storage: Storage) -> None:
         for key in (wanted[section] or {}).keys() | (found.get(section) or {}).keys()
         if (wanted[section] or {}).get(key) != (found.get(section) or {}).get(key)
     ]
-    if changed:
+    if found and not changed:
+        return
+    if found and not forget_prepared(run, storage, stages):
         raise ConfigError(
             f"{storage.resolve(run)} holds a run with another {', '.join(sorted(changed))}; "
             "choose another --output, or give the same recipe to go on with that run"
         )
+    write_json(wanted, name, storage)
+
+
+def forget_prepared(run: str, storage: Storage, stages: Stages) -> bool:
+    """Remove what was prepared in a folder, unless training began; says whether it is gone."""
+    if any(storage.exists(f"{run}/{part}") for part in stages.trained):
+        return False
+    for part in stages.prepared:
+        storage.remove(f"{run}/{part}")
+    return True
 
 
 def read_json(name: str, storage: Storage) -> dict[str, Any]:
@@ -134,8 +172,13 @@ def write_json(value: Any, name: str, storage: Storage) -> None:
 
 
 def write_text(text: str, name: str, storage: Storage) -> None:
-    """Put a text file in place, whole or not at all."""
+    """Put a text file in place, whole or not at all.
+
+    Raises:
+        DataError: It cannot be written there.
+    """
     with TemporaryDirectory(prefix="ernie-ray-") as folder:
         path = Path(folder) / name.rpartition("/")[2]
-        path.write_text(text, encoding="utf-8")
+        with writing_to(storage.resolve(name)):
+            path.write_text(text, encoding="utf-8")
         storage.publish(path, name)

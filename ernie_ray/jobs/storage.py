@@ -11,9 +11,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +20,7 @@ import pyarrow
 import pyarrow.fs
 
 from ernie_ray.errors import ConfigError, DataError
+from ernie_ray.jobs.uploads import is_taken, names_in, partial_name, upload_file, upload_folder
 from ernie_ray.text.row_files import DataFile, file_system, first_line
 from ernie_ray.text.uris import is_uri, join, normal, path_of
 
@@ -91,7 +91,7 @@ class Storage:
         return path.absolute()
 
     def exists(self, name: str | Path) -> bool:
-        """Say whether a file or folder is there.
+        """Say whether a file or folder is there; of a folder at a URI, whether any part of it is.
 
         Raises:
             ConfigError: See ``resolve``.
@@ -106,18 +106,28 @@ class Storage:
         except (OSError, pyarrow.ArrowException) as error:
             raise DataError(f"{location}: cannot be read: {first_line(error)}") from error
 
-    def refuse_taken(self, name: str | Path) -> None:
-        """Say before a long job what ``publish`` would say of a folder at its end.
+    def refuse_taken(self, name: str | Path, names: Set[str], last: str) -> None:
+        """Say before a long job what ``publish`` would say of its folder at the end.
+
+        Args:
+            name: Where the folder shall stand.
+            names: Of the files that it will have.
+            last: See ``publish``.
 
         Raises:
-            ConfigError: See ``resolve``; or a file or a folder with content is there.
+            ConfigError: See ``resolve``; or something else stands there.
             DataError: The place cannot be looked at.
         """
         location = self.resolve(name)
+        if isinstance(location, Path):
+            _refuse_full(location)
+            return
         try:
-            _refuse_taken(location)
+            taken = is_taken(names, *file_system(location), last)
         except (OSError, pyarrow.ArrowException) as error:
             raise DataError(f"{location}: cannot be read: {first_line(error)}") from error
+        if taken:
+            raise ConfigError(f"{location} exists already; choose another name or remove it")
 
     def names_in(self, name: str | Path) -> list[str]:
         """List the names of a folder's files and folders, sorted; empty if there is no folder.
@@ -201,7 +211,8 @@ class Storage:
             local: What to move; it is gone from there afterwards.
             name: Where to. An existing file is replaced; a folder with content is not.
             last: For a folder at a URI, where there is no rename: the file that makes it whole
-                to its readers and so is uploaded after all others.
+                to its readers and so is uploaded after all others. Ask for this file to know
+                whether the folder is there: what an interrupted call left is replaced.
 
         Returns:
             Where it is now.
@@ -211,18 +222,50 @@ class Storage:
             DataError: It cannot be written there.
         """
         location = self.resolve(name)
-        try:
+        with writing_to(location):
             if isinstance(location, Path):
                 _move(local, location)
             else:
-                _upload(local, location, last)
+                self._upload(local, location, last)
                 _remove(local)
                 if local.parent.name.startswith(_STAGING):
                     with suppress(OSError):
                         local.parent.rmdir()
-        except (OSError, pyarrow.ArrowException) as error:
-            raise DataError(f"{location}: cannot be written: {first_line(error)}") from error
         return location
+
+    def check_output(self, name: str | Path) -> None:
+        """Refuse a place where no file can be put, before any work is done for it.
+
+        The folder above it is made, and nothing in it changes.
+
+        Raises:
+            ConfigError: See ``resolve``.
+            DataError: A file cannot be written there.
+        """
+        location = self.resolve(name)
+        with writing_to(location):
+            if isinstance(location, Path):
+                is_folder = location.is_dir()
+            else:
+                system, path = file_system(location)
+                system.create_dir(path.rpartition("/")[0] or "/", recursive=True)
+                is_folder = system.get_file_info(path).type == pyarrow.fs.FileType.Directory
+            if is_folder:
+                raise DataError(f"{location}: cannot be written: it is a folder; name a file in it")
+            if isinstance(location, Path):
+                trial = staging_path(location)
+                trial.touch()
+                trial.unlink()
+
+    def _upload(self, local: Path, uri: str, last: str | None) -> None:
+        system, path = file_system(uri)
+        path = path.rstrip("/")
+        if local.is_file():
+            upload_file(local, system, path)
+        elif is_taken(names_in(local), system, path, last):
+            raise ConfigError(f"{uri} exists already; choose another name or remove it")
+        else:
+            upload_folder(local, system, path, last)
 
     def _download(self, system: Any, path: str, target: Path) -> None:
         partial = _beside(target)
@@ -252,17 +295,35 @@ def staging_path(location: Location) -> Path:
     Returns:
         A path at which nothing is; its folder exists. For a URI it is in the system's folder for
         temporary files.
+
+    Raises:
+        DataError: There is no such folder, and none can be made.
     """
-    if isinstance(location, str):
-        return Path(tempfile.mkdtemp(prefix=_STAGING)) / path_of(location).rpartition("/")[2]
-    location.parent.mkdir(parents=True, exist_ok=True)
-    return _beside(location)
+    with writing_to(location):
+        if isinstance(location, str):
+            return Path(tempfile.mkdtemp(prefix=_STAGING)) / path_of(location).rpartition("/")[2]
+        location.parent.mkdir(parents=True, exist_ok=True)
+        return _beside(location)
+
+
+@contextmanager
+def writing_to(location: Location) -> Iterator[None]:
+    """Name an output in the error of what fails to write it.
+
+    Raises:
+        DataError: The disk is full, a folder is none, and the like.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # who reads standard output may leave; the command line knows how to end then
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{location}: cannot be written: {first_line(error)}") from error
 
 
 def _beside(target: Path) -> Path:
-    # Same folder, so same disk: the final rename is then one step. The leading dot keeps readers
-    # of whole folders away, the random part keeps two writers apart.
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    # Same folder, so same disk: the final rename is then one step.
+    return target.with_name(partial_name(target.name))
 
 
 def _state_of(system: Any, path: str) -> str | None:
@@ -275,14 +336,10 @@ def _state_of(system: Any, path: str) -> str | None:
     return "\n".join(sorted(f"{e.path} {e.size} {e.mtime_ns}" for e in entries))
 
 
-def _refuse_taken(location: Location) -> None:
+def _refuse_full(target: Path) -> None:
     """Raise ConfigError unless a folder can be put there: nothing, or an empty one."""
-    if isinstance(location, Path):
-        is_taken = location.exists() and (not location.is_dir() or any(location.iterdir()))
-    else:
-        is_taken = bool(_state_of(*file_system(location)))
-    if is_taken:
-        raise ConfigError(f"{location} exists already; choose another name or remove it")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"{target} exists already; choose another name or remove it")
 
 
 def _move(local: Path, target: Path) -> None:
@@ -300,32 +357,8 @@ def _move(local: Path, target: Path) -> None:
 
 def _rename(source: Path, target: Path) -> None:
     if source.is_dir():
-        _refuse_taken(target)
+        _refuse_full(target)
     os.replace(source, target)  # noqa: PTH105 - the same call as Path.replace, said plainly
-
-
-def _upload(local: Path, uri: str, last: str | None) -> None:
-    system, path = file_system(uri)
-    if local.is_file():
-        system.create_dir(path.rpartition("/")[0] or "/", recursive=True)
-        _copy_file(local, system, path)
-        return
-    _refuse_taken(uri)
-    files = sorted(p for p in local.rglob("*") if p.is_file())
-    files.sort(key=lambda p: p.relative_to(local).as_posix() == last)
-    for file in files:
-        remote = f"{path}/{file.relative_to(local).as_posix()}"
-        system.create_dir(remote.rpartition("/")[0], recursive=True)
-        _copy_file(file, system, remote)
-
-
-def _copy_file(local: Path, system: Any, path: str) -> None:
-    pyarrow.fs.copy_files(
-        str(local),
-        path,
-        source_filesystem=pyarrow.fs.LocalFileSystem(),
-        destination_filesystem=system,
-    )
 
 
 def _remove(path: Path) -> None:

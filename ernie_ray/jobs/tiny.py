@@ -28,7 +28,7 @@ from ernie_ray.jobs.prepare_lesson import prepare_lesson
 from ernie_ray.jobs.row_blocks import checked_schema
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import EncoderConfig, Manifest
-from ernie_ray.modeldir.folder import TOKENIZER, read_manifest
+from ernie_ray.modeldir.folder import MANIFEST, TOKENIZER, read_manifest
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.from_recipe import loose_schema
 from ernie_ray.text.row_schema import RowSchema
@@ -123,7 +123,7 @@ class _TinyChain(Chain[TinyRecipe]):
             contents,
         )
         name = f"{self.run}/start-{key}"
-        if not self.storage.exists(name):
+        if not self.storage.exists(f"{name}/{MANIFEST}"):
             texts = all_texts(recipe.data, self.schema, storage)
             export_start(recipe, self._general_name, texts, name, storage=storage)
         return name

@@ -38,6 +38,7 @@ from ernie_ray.jobs.worker_inputs import Prepared, check_files
 BEST = "best.toml"
 TABLE = "trials.txt"
 _STARTS = "starts"
+_STAGES = runs.Stages(prepared=(_STARTS, runs.FEATURES), trained=(TRIALS,))
 # ASHA wants to know when a trial ends; its rungs are powers of the factor, so this is never.
 _MAX_RUNGS = 20
 # A trial's own process only waits for its training workers, and must not take a CPU from them; Ray
@@ -88,9 +89,9 @@ def tune(
     """
     check_files(recipe, storage)
     free = {"tune": {"num_trials", "max_concurrent"}}  # may change when a search goes on
-    runs.claim_run(recipe.model_dump(mode="json", exclude=free), output, storage)
+    runs.claim_run(recipe.model_dump(mode="json", exclude=free), output, storage, stages=_STAGES)
     rows = digest_rows(recipe, storage)
-    claim_rows(rows, output, storage, start=_STARTS, trained=(TRIALS,))
+    claim_rows(rows, output, storage, stages=_STAGES)
     board = TrialBoard(recipe.trials(), output, storage)
     left = board.left()
     prepared = {

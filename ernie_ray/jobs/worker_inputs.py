@@ -17,8 +17,9 @@ from ernie_ray.jobs import runs
 from ernie_ray.jobs.features import FeatureRequest, build_feature_cache
 from ernie_ray.jobs.storage import Location, Storage, staging_path
 from ernie_ray.modeldir.folder import TOKENIZER
-from ernie_ray.models.start import read_spec
+from ernie_ray.models.start import SPEC, read_spec
 from ernie_ray.tasks.from_recipe import loose_schema
+from ernie_ray.text.cache import SUMMARY_FILE
 from ernie_ray.text.row_schema import RowSchema
 from ernie_ray.text.rows import files_of
 
@@ -84,13 +85,13 @@ def start_folder(run: str, storage: Storage, write: Callable[[Path], None]) -> L
     """
     target = f"{run}/{runs.START}"
     location = storage.resolve(target)
-    if storage.exists(target):
+    if storage.exists(f"{target}/{SPEC}"):
         return location
     folder = staging_path(location)
     folder.mkdir()
     try:
         write(folder)
-        return storage.publish(folder, target)
+        return storage.publish(folder, target, last=SPEC)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -157,8 +158,8 @@ def _feature_cache(
     try:
         cache = build_feature_cache(request, cache_dir=scratch, show_progress=show_progress)
         digest, name = cache.digest, f"{target}/{cache.path.name}"
-        if not storage.exists(name):
-            storage.publish(cache.path, name)
+        if not storage.exists(f"{name}/{SUMMARY_FILE}"):
+            storage.publish(cache.path, name, last=SUMMARY_FILE)
         return storage.resolve(name), digest
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

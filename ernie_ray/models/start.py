@@ -20,7 +20,8 @@ from ernie_ray.modeldir import NetworkConfig, Pooling, TaskSpec, VocabularySpec
 from ernie_ray.modeldir.folder import TOKENIZER, VOCABULARY, WEIGHTS
 from ernie_ray.models.pretrained import PretrainedEncoder
 
-_SPEC = "start.json"
+SPEC = "start.json"
+"""The file that a start folder has once it is whole."""
 _WARM_WEIGHTS = "warm.safetensors"
 
 
@@ -58,7 +59,7 @@ def write_start(folder: Path, spec: StartSpec, pretrained: PretrainedEncoder) ->
     save_tokenizer(pretrained.tokenizer, folder)
     # safetensors refuses views; trimmed and sliced arrays may be some.
     save_file({k: np.ascontiguousarray(v) for k, v in pretrained.weights.items()}, folder / WEIGHTS)
-    (folder / _SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
+    (folder / SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
 
 
 def write_student_start(folder: Path, spec: StartSpec, vocabulary: VocabularySpec) -> None:
@@ -70,7 +71,7 @@ def write_student_start(folder: Path, spec: StartSpec, vocabulary: VocabularySpe
         vocabulary: How texts are cut.
     """
     (folder / VOCABULARY).write_text(vocabulary.model_dump_json(), encoding="utf-8")
-    (folder / _SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
+    (folder / SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
 
 
 def save_tokenizer(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:
@@ -80,7 +81,7 @@ def save_tokenizer(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:
 
 def read_spec(folder: Path) -> StartSpec:
     """Read what a start folder describes."""
-    return StartSpec.model_validate_json((folder / _SPEC).read_bytes())
+    return StartSpec.model_validate_json((folder / SPEC).read_bytes())
 
 
 def read_encoder_weights(folder: Path) -> dict[str, NDArray[np.float32]]:

@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 import tokenizers
 
+from ernie_ray.config import load_recipe
 from ernie_ray.errors import ConfigError, DataError, SourceError
 from ernie_ray.jobs.features import FeatureRequest, build_feature_cache, collect_labels
+from ernie_ray.jobs.prepare import prepare
+from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import ClassificationSpec, EmbeddingSpec
+from ernie_ray.text.cache import FeatureCache
 from ernie_ray.text.row_schema import RowSchema
 from ernie_ray.text.tokenizer import TextTokenizer
+from tests.remote_files import upload_interrupted_after
 
 pytestmark = [
     pytest.mark.usefixtures("local_ray"),
@@ -189,3 +194,21 @@ def test_labels_of_bad_rows_and_of_no_column_are_errors(tmp_path):
     assert collect_labels(path, SCHEMA, on_bad="skip") == ("a",)
     with pytest.raises(ConfigError, match="without a label column"):
         collect_labels(path, RowSchema())
+
+
+@pytest.mark.parametrize("num_files", [1, 2])
+def test_a_cache_whose_upload_was_interrupted_is_uploaded_whole_by_the_same_call(
+    tmp_path, tiny_embedding_dir, monkeypatch, num_files
+):
+    write_rows(tmp_path / "rows.jsonl", 40)
+    storage = Storage(f"file://{tmp_path}/bucket", download_dir=tmp_path / "downloads")
+    settings = [f"data.train={tmp_path}/rows.jsonl", f"model.pretrained={tiny_embedding_dir}"]
+    recipe = load_recipe("classify", [*settings, "model.max_tokens=16"])
+    whole = prepare(recipe, "run", storage, show_progress=False)
+    storage.remove("run/features")
+    with upload_interrupted_after(num_files, monkeypatch):  # the first fetches the start folder
+        (tmp_path / "downloads").rename(tmp_path / "forgotten")
+        prepare(recipe, "run", storage, show_progress=False)
+    assert not storage.exists(f"{whole.train}/summary.json")
+    assert prepare(recipe, "run", storage, show_progress=False) == whole
+    assert len(FeatureCache.open(storage.fetch(whole.train))) == 40

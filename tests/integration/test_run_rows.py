@@ -88,7 +88,7 @@ def test_a_bad_test_row_ends_the_run_before_training_or_is_skipped_as_the_recipe
     assert "test.jsonl:9: label 'label' is 'meh'" in str(refused.exception)
     assert not (tmp_path / "run" / "train").exists()
     assert "not finished" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    done = finetune("classify", *arguments, "--bad-rows", "skip", "--output", "other")
+    done = finetune("classify", *arguments, "--bad-rows", "skip")
     assert done.exit_code == 0, done.output
     assert "test rows: 8 used; 1 skipped" in done.stdout
-    assert read(tmp_path / "other" / "evaluation.json")["num_rows"] == 8
+    assert read(tmp_path / "run" / "evaluation.json")["num_rows"] == 8

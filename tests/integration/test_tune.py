@@ -96,3 +96,10 @@ def test_a_search_goes_on_stops_what_falls_behind_and_writes_the_best_recipe(sea
 
     with pytest.raises(ConfigError, match=r"another tune\.seed"):
         search("found", num_trials=2, seed=1)
+
+
+def test_a_setting_that_no_trial_began_with_can_be_mended_in_the_same_folder(search, folder):
+    for wrong in ("accurracy", "precission"):
+        with pytest.raises(ConfigError, match=wrong):
+            search("mended", num_trials=1, metric=wrong)
+    assert json.loads((folder / "mended" / runs.RECIPE).read_text())["tune"]["metric"] == wrong

@@ -82,6 +82,7 @@ def test_a_student_whose_training_may_end_early_needs_dev_rows():
 def test_a_chain_takes_its_task_from_the_teacher():
     changes = [*DATA, "teacher.model=t", "task.labels=[a, b]"]
     with pytest.raises(ConfigError, match="task"):
+        load_recipe_of(SlimRecipe, "bow", changes, folder_name="slim")
 
 
 @pytest.mark.parametrize(

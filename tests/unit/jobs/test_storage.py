@@ -5,7 +5,7 @@ import pytest
 from ernie_ray.errors import ConfigError, DataError
 from ernie_ray.jobs.parts import parts_folder
 from ernie_ray.jobs.storage import Storage, is_submitted_job, staging_path
-from tests.remote_files import OPTIONS, serve_folder
+from tests.remote_files import OPTIONS, serve_folder, upload_interrupted_after
 
 
 @pytest.fixture
@@ -119,13 +119,13 @@ def test_a_remote_folder_is_downloaded_once_until_it_changes(remote):
 @pytest.mark.parametrize("kind", ["local", "remote"])
 def test_a_place_where_no_folder_can_be_put_is_refused_beforehand(tmp_path, remote, kind):
     storage, bucket = (Storage(str(tmp_path)), tmp_path) if kind == "local" else remote
-    storage.refuse_taken("absent")
+    storage.refuse_taken("absent", {"a", "b"}, last="b")
     folder_with(bucket / "empty")
-    storage.refuse_taken("empty")
+    storage.refuse_taken("empty", {"a", "b"}, last="b")
     folder_with(bucket / "full", one="1")
     for name in ("full", "full/one"):
         with pytest.raises(ConfigError, match=f"{name} exists already; choose another name"):
-            storage.refuse_taken(name)
+            storage.refuse_taken(name, {"a", "b"}, last="b")
 
 
 @pytest.mark.parametrize("kind", ["local", "remote"])
@@ -153,6 +153,44 @@ def test_publishing_replaces_a_file_and_refuses_a_full_folder(tmp_path, remote, 
     with pytest.raises(ConfigError, match="model exists already"):
         storage.publish(folder_with(tmp_path / "again", new="2"), "model")
     assert [p.name for p in (tmp_path / "bucket" / "model").iterdir()] == ["old"]
+
+
+MODEL = {"graph": "g", "manifest": "m", "weights": "w"}
+
+
+@pytest.mark.parametrize("num_files", range(3))
+def test_the_same_call_makes_a_folder_whole_whose_upload_was_interrupted(
+    remote, tmp_path, monkeypatch, num_files
+):
+    storage, bucket = remote
+    with upload_interrupted_after(num_files, monkeypatch):
+        storage.publish(folder_with(tmp_path / "first", **MODEL), "model", last="manifest")
+    assert not storage.exists("model/manifest")
+    storage.publish(folder_with(tmp_path / "again", **MODEL), "model", last="manifest")
+    assert {p.name: p.read_text() for p in (bucket / "model").iterdir()} == MODEL
+    with pytest.raises(ConfigError, match="model exists already"):
+        storage.publish(folder_with(tmp_path / "third", **MODEL), "model", last="manifest")
+
+
+def test_a_folder_with_files_of_others_is_no_interrupted_upload(remote, tmp_path):
+    storage, bucket = remote
+    folder_with(bucket / "model", weights="mine", notes="mine")
+    with pytest.raises(ConfigError, match="model exists already"):
+        storage.publish(folder_with(tmp_path / "model", **MODEL), "model", last="manifest")
+    assert {p.name: p.read_text() for p in (bucket / "model").iterdir()} == {
+        "weights": "mine",
+        "notes": "mine",
+    }
+
+
+def test_a_file_whose_upload_was_interrupted_is_not_there(remote, tmp_path, monkeypatch):
+    storage, bucket = remote
+    (tmp_path / "staged").write_text("whole")
+    with upload_interrupted_after(0, monkeypatch):
+        storage.publish(tmp_path / "staged", "rows.parquet")
+    assert not storage.exists("rows.parquet")
+    storage.publish(tmp_path / "staged", "rows.parquet")
+    assert [(p.name, p.read_text()) for p in bucket.iterdir()] == [("rows.parquet", "whole")]
 
 
 def test_a_download_that_fails_names_its_source(remote, tmp_path):
