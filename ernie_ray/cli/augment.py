@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ernie_ray.cli.options import (
+    PROBABILITY,
     address_option,
     bad_rows_option,
     columns_options,
@@ -18,8 +19,6 @@ from ernie_ray.cli.options import (
 from ernie_ray.cli.ray_session import connect
 from ernie_ray.text.row_schema import RowSchema
 from ernie_ray.text.rows import files_of
-
-_PROBABILITY = click.FloatRange(0, 1)
 
 
 @click.command(name="augment")
@@ -40,11 +39,11 @@ _PROBABILITY = click.FloatRange(0, 1)
 )
 @click.option("--copies", type=click.IntRange(1), default=10, show_default=True, help="Copies of "
               "each row.")  # fmt: skip
-@click.option("--noise", type=_PROBABILITY, default=0.1, show_default=True, help="Chance of a "
+@click.option("--noise", type=PROBABILITY, default=0.1, show_default=True, help="Chance of a "
               "word to become the noise word.")  # fmt: skip
-@click.option("--replace", type=_PROBABILITY, default=0.1, show_default=True, help="Chance of a "
+@click.option("--replace", type=PROBABILITY, default=0.1, show_default=True, help="Chance of a "
               "word to become another one of its part of speech.")  # fmt: skip
-@click.option("--fragment", type=_PROBABILITY, default=1.0, show_default=True, help="Chance of a "
+@click.option("--fragment", type=PROBABILITY, default=1.0, show_default=True, help="Chance of a "
               "copy to be cut to a random fragment.")  # fmt: skip
 @click.option("--noise-word", default="UNK", show_default=True, help="Stands for a lost word.")
 @click.option("--min-words", type=click.IntRange(1), default=2, show_default=True, help="Copies of "
@@ -61,7 +60,8 @@ def command(input_names: tuple[str, ...], output: str, address: str | None, **op
 
     The kit's strategies: words become noise, or another word of the same part of speech from these
     rows; a copy is cut to a random fragment. The output has the columns id (of the original row),
-    text, text_pair, label and copy (0 for the row as it was given). The same seed gives the same
+    text, perhaps a second text, and label, named as in the input, and copy (0 for the row as it was
+    given). The same seed gives the same
     copies on any number of machines. Parts of speech are jieba's for Chinese; English words are
     classed by a list of function words and by their endings.
 

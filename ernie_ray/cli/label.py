@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ernie_ray.cli.options import (
+    PROBABILITY,
     address_option,
     bad_rows_option,
     columns_options,
@@ -40,7 +41,7 @@ _SUFFIXES_OF_FILES = {f".{kind}" for kind in FORMATS}
 @click.option("--vectors", is_flag=True, help="Give each row the teacher's vector, too.")
 @click.option(
     "--min-confidence",
-    type=click.FloatRange(0, 1),
+    type=PROBABILITY,
     default=0.0,
     show_default=True,
     help="Leave out rows without a label, and augmented copies, whose best class is less probable.",
@@ -98,7 +99,7 @@ def command(
     \b
     Examples:
       ernie-ray label runs/teacher/model new.jsonl --output labelled
-      ernie-ray label runs/teacher/model train.jsonl augmented.jsonl new/ --output labelled
+      ernie-ray label runs/teacher/model augmented.jsonl new/ --output labelled
       ernie-ray label s3://b/teacher s3://b/rows/ --num-actors 8 --gpus-per-actor 0.5 --output s3://b/out
     """
     from ernie_ray.distillation.teacher import TeacherSettings

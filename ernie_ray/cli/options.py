@@ -5,6 +5,7 @@ The only place besides ``ray_session`` that reads the environment.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +33,24 @@ address_option = click.option(
     help="Ray cluster to join.  [default: RAY_ADDRESS, else a local Ray for this command]",
 )
 
+
+class _Probability(click.FloatRange):
+    """A number from 0 to 1; click's own range lets NaN through."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Refuse what is no number in the range."""
+        found = float(super().convert(value, param, ctx))
+        if math.isnan(found):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return found
+
+
+PROBABILITY = _Probability()
 
 bad_rows_option = click.option(
     "--bad-rows",

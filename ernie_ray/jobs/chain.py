@@ -20,6 +20,7 @@ from ernie_ray.jobs.comparison import DISTILLED, Comparison, Contest, publish
 from ernie_ray.jobs.file_digests import digest_of, digests_of_files
 from ernie_ray.jobs.label import label
 from ernie_ray.jobs.label_request import LabelRequest, Selection
+from ernie_ray.jobs.row_blocks import checked_schema
 from ernie_ray.jobs.slim_report import SlimReport
 from ernie_ray.jobs.stopwatch import timed
 from ernie_ray.jobs.storage import Location, Storage
@@ -29,7 +30,7 @@ from ernie_ray.tasks import family_of
 from ernie_ray.tasks.metric_choice import choose_metric
 from ernie_ray.text.row_files import DataFile
 from ernie_ray.text.row_schema import RowSchema
-from ernie_ray.text.rows import files_of
+from ernie_ray.text.rows import files_of, read_rows
 
 R = TypeVar("R", SlimRecipe, TinyRecipe)
 
@@ -96,7 +97,8 @@ class Chain(Generic[R]):
         """Say what the recipe lacks that a later stage, after hours of work, would say.
 
         Raises:
-            DataError: There is no file of a known format at one of the places.
+            DataError: There is no file of a known format at one of the places, or a dev or test row
+                cannot be used.
             ConfigError: The task has not the metric or the losses that a training asks for.
         """
         data = self.recipe.data
@@ -104,6 +106,8 @@ class Chain(Generic[R]):
         for name, chosen in (places | {"unlabelled": data.unlabelled}).items():
             try:
                 self.files(*chosen)
+                if name in ("dev", "test"):
+                    self._read_measured(chosen[0])
             except DataError as error:
                 raise DataError(f"data.{name}: {error}") from error
         for name in ("training", "plain_training"):
@@ -115,6 +119,12 @@ class Chain(Generic[R]):
                 check_class_losses(task_section(self.task), training, name)
             except ValueError as error:
                 raise ConfigError(str(error)) from error
+
+    def _read_measured(self, name: str) -> None:
+        schema = checked_schema(self.schema, self.task, measures=True)
+        rows = read_rows(self.storage.resolve(name), schema, on_bad=self.recipe.data.bad_rows)
+        if not sum(1 for _ in rows):  # reads every row, so that a bad one is met
+            raise DataError(f"{self.storage.resolve(name)}: no row can be measured")
 
     def timed(self, stage: str) -> AbstractContextManager[None]:
         """Note how long a stage took."""

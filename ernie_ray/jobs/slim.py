@@ -68,7 +68,7 @@ class _SlimChain(Chain[SlimRecipe]):
         task = self.teacher.task
         if not isinstance(task, ClassificationSpec):
             raise ConfigError(
-                f"teacher.model={recipe.teacher.model}: a {task.family} model; "
+                f"teacher.model={recipe.teacher.model}: its task is {task.family}; "
                 "students are distilled from classifiers"
             )
         self.task: ClassificationSpec = task

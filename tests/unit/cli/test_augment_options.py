@@ -21,7 +21,9 @@ def test_an_output_that_is_neither_json_lines_nor_parquet_is_refused(output):
     assert ".jsonl or .parquet" in str(error)
 
 
-@pytest.mark.parametrize("wrong", [("--copies", "-1"), ("--copies", "0"), ("--min-words", "0")])
+@pytest.mark.parametrize(
+    "wrong", [("--copies", "-1"), ("--copies", "0"), ("--min-words", "0"), ("--noise", "nan")]
+)
 def test_numbers_that_make_no_copies_are_refused_by_the_options_name(wrong):
     done = augment("--output", "out.jsonl", *wrong)
     assert done.exit_code == 2

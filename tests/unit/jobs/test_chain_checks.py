@@ -36,6 +36,21 @@ def test_a_mistyped_file_is_named_before_the_first_stage(kind, place, tiny_model
 
 
 @pytest.mark.parametrize("kind", CHAINS)
+@pytest.mark.parametrize("place", ["dev", "test"])
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [('{"review": "好"}', "kind"), ('{"review": "好", "kind": "neutral"}', "neutral"), ("", "")],
+)
+def test_a_row_that_cannot_be_measured_is_named_before_the_first_stage(
+    kind, place, row, problem, tiny_model_dir, data
+):
+    (data / "bad.jsonl").write_text(row and row + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=rf"data\.{place}: .*bad\.jsonl.*{problem}"):
+        start(kind, tiny_model_dir, data, f"data.{place}=bad.jsonl")
+    assert not (data / "run").exists()
+
+
+@pytest.mark.parametrize("kind", CHAINS)
 @pytest.mark.parametrize("section", ["training", "plain_training"])
 def test_a_metric_that_the_task_has_not_is_named_before_the_first_stage(
     kind, section, tiny_model_dir, data
