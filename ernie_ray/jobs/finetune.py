@@ -30,7 +30,7 @@ from ernie_ray.jobs.claimed_rows import claim_rows, digest_rows
 from ernie_ray.jobs.cpu_share import cpus_of_nodes, cpus_per_worker
 from ernie_ray.jobs.export import ExportLabel, export_checkpoint
 from ernie_ray.jobs.prepare import prepare
-from ernie_ray.jobs.progress import MetricsFile, OnLine, start_buffer, watch
+from ernie_ray.jobs.progress import MetricsFile, OnLine, lines_of, start_buffer, watch
 from ernie_ray.jobs.run_evaluation import evaluate_run
 from ernie_ray.jobs.run_facts import RunFacts, check_test_rows, gather_facts
 from ernie_ray.jobs.run_record import recorded
@@ -225,7 +225,7 @@ def _train(
     )
     with (
         MetricsFile(f"{run}/{runs.METRICS}", storage) as file,
-        watch(buffer, file, show_progress=show_progress, on_line=on_line),
+        watch(lines_of(buffer), file, show_progress=show_progress, on_line=on_line),
     ):
         try:
             trainer.fit()

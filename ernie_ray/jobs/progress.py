@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,12 +22,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 from ernie_ray.errors import DataError
-from ernie_ray.jobs.storage import Storage, staging_path
+from ernie_ray.jobs.storage import Storage, staging_path, writing_to
+from ernie_ray.text.row_files import first_line
 
 _POLL_INTERVAL_S = 0.5
 
 OnLine = Callable[[dict[str, float]], None]
 """Takes one line of metrics: of training, with ``loss``, or of an evaluation."""
+TakeLines = Callable[[], Sequence[dict[str, float]]]
+"""Gives the lines that came since it was called last."""
 
 
 class MetricsBuffer:
@@ -63,6 +67,9 @@ class MetricsFile:
     A run that goes on from a checkpoint repeats steps that were logged before it stopped; the new
     line takes the place of the old ones. The file of a remote run is written here and brought there
     at each evaluation.
+
+    Attributes:
+        location: Where it is, or is brought.
     """
 
     def __init__(self, name: str, storage: Storage) -> None:
@@ -75,9 +82,9 @@ class MetricsFile:
         Raises:
             DataError: An earlier file cannot be read.
         """
+        self.location = location = storage.resolve(name)
         self._name = name
         self._storage = storage
-        location = storage.resolve(name)
         self._copies: TemporaryDirectory[str] | None = None
         if isinstance(location, Path):
             self._path = location
@@ -86,10 +93,9 @@ class MetricsFile:
             self._path = Path(self._copies.name) / location.rpartition("/")[2]
             if storage.exists(name):
                 shutil.copyfile(storage.fetch(name), self._path)
-        known = read_metrics(self._path)
-        if self._path.is_file() and _text_of(self._path) != _dump(known):
-            self._rewrite(known)  # or the next line would be glued to one that was cut off
-        self._last_step = max((line["step"] for line in known), default=0)
+        self._mend()
+        self._may_be_cut_off = False
+        self._last_step = max((line["step"] for line in read_metrics(self._path)), default=0)
 
     def __enter__(self) -> MetricsFile:
         return self
@@ -114,28 +120,50 @@ class MetricsFile:
             self._copies.cleanup()
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append a line, after removing those of later or equal steps if a run was resumed."""
+        """Append a line, after removing those of later or equal steps if a run was resumed.
+
+        Raises:
+            OSError: There is no room for it, say; the same call may come again.
+            DataError: The same, if lines had to be removed.
+        """
+        if self._may_be_cut_off:
+            self._mend()
         is_evaluation = "loss" not in line
         if line["step"] < self._last_step or (
             line["step"] == self._last_step and not is_evaluation
         ):
             self._rewrite([old for old in read_metrics(self._path) if old["step"] < line["step"]])
+        self._may_be_cut_off = True
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(_dump([line]))
+        self._may_be_cut_off = False
         self._last_step = line["step"]
         if is_evaluation and self._copies is not None:
             with suppress(DataError):  # the next evaluation, or the end, tries again
                 self._publish()
 
+    def _mend(self) -> None:
+        """Remove a line that was cut off, or the next one would be glued to it."""
+        known = read_metrics(self._path)
+        if self._path.is_file() and _text_of(self._path) != _dump(known):
+            self._rewrite(known)
+
     def _rewrite(self, lines: Sequence[dict[str, Any]]) -> None:
         partial = staging_path(self._path)
-        partial.write_text(_dump(lines), encoding="utf-8")
-        partial.replace(self._path)
+        try:
+            partial.write_text(_dump(lines), encoding="utf-8")
+            partial.replace(self._path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def _publish(self) -> None:
         copy = staging_path(self._path)
-        shutil.copyfile(self._path, copy)
-        self._storage.publish(copy, self._name)
+        try:
+            with writing_to(self.location):
+                shutil.copyfile(self._path, copy)
+            self._storage.publish(copy, self._name)
+        finally:
+            copy.unlink(missing_ok=True)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -151,46 +179,88 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def lines_of(buffer: Any) -> TakeLines:
+    """Make what takes the lines of a ``MetricsBuffer``, given by its handle."""
+    return lambda: ray.get(buffer.drain.remote())
+
+
 @contextmanager
 def watch(
-    buffer: Any, file: MetricsFile, *, show_progress: bool, on_line: OnLine | None = None
+    take_lines: TakeLines,
+    file: MetricsFile,
+    *,
+    show_progress: bool,
+    on_line: OnLine | None = None,
 ) -> Iterator[None]:
-    """Write a buffer's lines to a file, and draw them as a bar, while the block runs.
+    """Write lines to a file, and draw them as a bar, while the block runs.
+
+    Lines that find no room wait for it.
 
     Args:
-        buffer: Handle of a ``MetricsBuffer``.
+        take_lines: As from ``lines_of``.
         file: The run's metrics file.
         show_progress: Draw the bar on stderr.
         on_line: Called with each line that was written, in a thread of its own.
+
+    Raises:
+        DataError: The block ended well, but lines could not be written until then.
     """
     done = threading.Event()
-    arguments = (buffer, file, done, show_progress, on_line)
-    thread = threading.Thread(target=_watch, args=arguments, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-def _watch(
-    buffer: Any,
-    file: MetricsFile,
-    done: threading.Event,
-    show_progress: bool,
-    on_line: OnLine | None,
-) -> None:
     with tqdm(desc="train", unit=" steps", disable=not show_progress) as bar:
-        while True:
+        watcher = _Watcher(take_lines, file, bar, on_line)
+        thread = threading.Thread(target=watcher.run, args=(done,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+    watcher.check_all_written()
+
+
+class _Watcher:
+    """Takes lines on in the order in which they come, each once."""
+
+    def __init__(
+        self, take_lines: TakeLines, file: MetricsFile, bar: Any, on_line: OnLine | None
+    ) -> None:
+        self._take_lines = take_lines
+        self._file = file
+        self._bar = bar
+        self._on_line = on_line
+        self._waiting: deque[dict[str, float]] = deque()
+        self._problem = ""
+
+    def run(self, done: threading.Event) -> None:
+        """Look for lines until the event is set, and once more."""
+        is_last_round = False
+        while not is_last_round:
             is_last_round = done.wait(_POLL_INTERVAL_S)
-            for line in ray.get(buffer.drain.remote()):
-                file.write(line)
-                _draw(bar, line)
-                if on_line is not None:
-                    on_line(line)
-            if is_last_round:
-                return
+            self._waiting += self._take_lines()
+            # A disk that is full now may have room in the next round.
+            with suppress(OSError, DataError):
+                self._write()
+
+    def check_all_written(self) -> None:
+        """Raise ``DataError`` if lines are left."""
+        if self._waiting:
+            raise DataError(
+                f"{self._file.location}: cannot be written: {len(self._waiting)} lines of metrics "
+                f"are lost: {self._problem}; make room, and the same command goes on"
+            )
+
+    def _write(self) -> None:
+        while self._waiting:
+            line = self._waiting[0]
+            try:
+                self._file.write(line)
+            except (OSError, DataError) as error:
+                self._problem = first_line(error)
+                raise
+            self._waiting.popleft()
+            _draw(self._bar, line)
+            if self._on_line is not None:
+                self._on_line(line)
 
 
 def _draw(bar: Any, line: dict[str, float]) -> None:

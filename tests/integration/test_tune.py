@@ -99,7 +99,7 @@ def test_a_search_goes_on_stops_what_falls_behind_and_writes_the_best_recipe(sea
 
 
 def test_a_setting_that_no_trial_began_with_can_be_mended_in_the_same_folder(search, folder):
-    for wrong in ("accurracy", "precission"):
+    for wrong in ("accuracy_of_none", "no_metric"):
         with pytest.raises(ConfigError, match=wrong):
             search("mended", num_trials=1, metric=wrong)
     assert json.loads((folder / "mended" / runs.RECIPE).read_text())["tune"]["metric"] == wrong

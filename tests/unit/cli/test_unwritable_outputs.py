@@ -1,14 +1,13 @@
 """Whatever keeps an output from being written: one line that names it, and never a traceback."""
 
-import resource
 import sys
-from contextlib import contextmanager
 
 import pytest
 
 from ernie_ray.cli import main
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs import predict as predict_job
+from tests.full_disk import files_up_to
 from tests.tiny_models import tiny_rows
 from tests.tiny_tasks import write_jsonl
 
@@ -37,17 +36,6 @@ def fails(tiny_model_dir, rows, monkeypatch, capsys):
         return message
 
     return run
-
-
-@contextmanager
-def files_up_to(num_bytes):
-    """Let no file of this process grow longer, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("root", ["", "file://"])
