@@ -120,7 +120,7 @@ def augment(
     num_copies = num_duplicates = 0
     try:
         with (
-            open_writer(staging, kind, given) as writer,
+            open_writer(staging, kind, given, output=storage.resolve(output)) as writer,
             tqdm(desc="augment", unit=" rows", disable=not show_progress) as bar,
         ):
             for block in blocks_in_order(copies):

@@ -28,7 +28,7 @@ from ernie_ray.jobs.slim_report import (
     render_table,
 )
 from ernie_ray.jobs.speed import time_base_encoder, time_predictor
-from ernie_ray.jobs.storage import Location, Storage, staging_path
+from ernie_ray.jobs.storage import Location, Storage, staging_path, writing_to
 from ernie_ray.modeldir import ClassificationSpec, TaskSpec
 from ernie_ray.modeldir.folder import WEIGHTS, read_manifest
 from ernie_ray.tasks import family_of
@@ -208,9 +208,10 @@ def publish(
     folder = staging_path(storage.resolve(f"{run}/{PLOT}"))
     folder.mkdir()
     try:
-        (folder / REPORT).write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
-        (folder / TABLE).write_text(table + "\n", "utf-8")
-        draw_plot(report, folder / PLOT)
+        with writing_to(storage.resolve(run)):
+            (folder / REPORT).write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
+            (folder / TABLE).write_text(table + "\n", "utf-8")
+            draw_plot(report, folder / PLOT)
         names = [REPORT, TABLE, *(PLOT + suffix for suffix in PLOT_SUFFIXES)]
         places = [storage.publish(Path(folder) / name, f"{run}/{name}") for name in names]
     finally:

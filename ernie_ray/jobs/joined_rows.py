@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from ernie_ray.config import TinyDataSection
-from ernie_ray.jobs.storage import Storage, staging_path
+from ernie_ray.jobs.storage import Storage, staging_path, writing_to
 from ernie_ray.text.row_schema import Row, RowSchema
 from ernie_ray.text.rows import read_rows
 
@@ -71,7 +71,10 @@ def _write(
     staging = staging_path(storage.resolve(name))
     stream = iter(records)
     try:
-        with pyarrow.parquet.ParquetWriter(staging, columns, compression="zstd") as writer:
+        with (
+            writing_to(storage.resolve(name)),
+            pyarrow.parquet.ParquetWriter(staging, columns, compression="zstd") as writer,
+        ):
             while group := list(islice(stream, _ROWS_PER_GROUP)):
                 writer.write_table(pa.Table.from_pylist(group, columns))
         storage.publish(staging, name)

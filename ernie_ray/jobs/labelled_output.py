@@ -20,7 +20,7 @@ from ernie_ray.jobs.label_request import LabelRequest, schema_of
 from ernie_ray.jobs.labelled_rows import MANIFEST, ROWS, LabelledManifest
 from ernie_ray.jobs.parts import Parts
 from ernie_ray.jobs.row_blocks import BadRowFilter, with_given_names
-from ernie_ray.jobs.storage import Storage, staging_path
+from ernie_ray.jobs.storage import Storage, staging_path, writing_to
 from ernie_ray.modeldir import ClassificationSpec, Manifest
 
 
@@ -57,7 +57,8 @@ def finish(
     folder.mkdir()
     try:
         written = with_given_names(kept, request.schema)
-        pyarrow.parquet.write_table(written, str(folder / ROWS), compression="zstd")
+        with writing_to(storage.resolve(output)):
+            pyarrow.parquet.write_table(written, str(folder / ROWS), compression="zstd")
         with (folder / ROWS).open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         names = [file.name for file in request.files]
@@ -77,7 +78,8 @@ def finish(
             engine=f"{request.settings.engine} {request.settings.precision}",
             sha256=sha256,
         )
-        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+        with writing_to(storage.resolve(output)):
+            (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
         storage.publish(folder, output, last=MANIFEST)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
