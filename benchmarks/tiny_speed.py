@@ -41,8 +41,10 @@ def main() -> None:
     """Make the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--texts", type=int, default=96, help="Texts of a round.")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument(
+        "--texts", type=int, default=512, help="Texts of a round: enough to fill batches by length."
+    )
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(
         "--precisions", nargs="+", default=["auto", "int8"], help="Tables, one for each."
     )
