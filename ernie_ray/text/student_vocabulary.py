@@ -1,6 +1,7 @@
 """Build a student's vocabulary from a corpus: characters, words, sub-words or hashed n-grams.
 
-The same texts and settings give the same vocabulary. Knows no files.
+The same texts and settings give the same pieces (of sub-words, scores may differ in the third
+decimal; see ``unigram``). Knows no files.
 """
 
 from __future__ import annotations

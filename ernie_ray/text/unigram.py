@@ -32,7 +32,10 @@ def train_pieces(
     pre_tokenizer: tokenizers.pre_tokenizers.PreTokenizer,
     normalizer: tokenizers.normalizers.Normalizer | None = None,
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Train pieces and their log-probabilities; the same texts give the same.
+    """Train pieces and their log-probabilities.
+
+    The same texts give the same pieces. Their log-probabilities may differ in the third decimal
+    from run to run, since the trainer meets characters in the order of random hashes.
 
     Args:
         texts: The corpus; every character of it becomes a piece.
