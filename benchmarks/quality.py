@@ -43,6 +43,12 @@ def main() -> None:
         help="of each training; with 1 the sets may be split among two commands (--only) that run "
         "side by side on 2 cores: each takes longer, both together are done sooner",
     )
+    parser.add_argument(
+        "--time",
+        action="store_true",
+        help=f"take {_TIMED_STEPS} steps of each set with all cores, and from them the minutes of "
+        "a run alone; nothing else may run",
+    )
     args = parser.parse_args()
     data = Path(args.data).absolute()
     kind = "full" if args.full else "quick"
