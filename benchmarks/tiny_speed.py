@@ -2,7 +2,7 @@ r"""Tiny shapes against a 12 x 768 encoder, many texts at once: `python -m bench
 
 Random weights: what a network was taught does not change its speed. ChnSentiCorp test texts, cut to
 so many characters that the encoder reads all of each; as many sub-words as ERNIE Tiny has, trained
-on the training texts. Same engine and threads, tokenizing included, precision by precision.
+on the training texts. Same engine, precision and threads, tokenizing included, engine by engine.
 Contenders take turns, round by round, and ratios are formed within a round. Models are kept in
 `build/benchmarks/tiny-speed-512`.
 """
@@ -46,13 +46,16 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(
-        "--precisions", nargs="+", default=["auto", "int8"], help="Tables, one for each."
+        "--engines",
+        nargs="+",
+        default=["openvino:auto", "openvino:int8", "onnxruntime:fp32", "paddle:fp32"],
+        help="Engine and precision; a table for each.",
     )
     parser.add_argument("--no-write", action="store_true", help="Print, but write no result.")
     options = parser.parse_args()
     require_data()
     tokenizer = _subwords()
-    tables = [_measured(options, tokenizer, precision) for precision in options.precisions]
+    tables = [_measured(options, tokenizer, *one.split(":")) for one in options.engines]
     note = (
         f"Median of {options.rounds} rounds of {options.texts} texts with quartiles; "
         f"{options.threads} threads. The kit states {KIT_RATIO} for its 3 x 1024."
@@ -78,9 +81,11 @@ def shapes() -> dict[str, TinyStudentSection]:
     return found
 
 
-def _measured(options: argparse.Namespace, tokenizer: tokenizers.Tokenizer, precision: str) -> str:
+def _measured(
+    options: argparse.Namespace, tokenizer: tokenizers.Tokenizer, engine: str, precision: str
+) -> str:
     texts = [text[:_MAX_CHARACTERS] for text in read_texts(CHNSENTICORP.test)]
-    predictors = _predictors(tokenizer, options.threads, precision)
+    predictors = _predictors(tokenizer, engine, precision, options.threads)
     rng = np.random.default_rng(0)
     seconds: dict[str, list[float]] = {name: [] for name in predictors}
     for _ in tqdm(range(options.rounds), desc="rounds"):
@@ -102,7 +107,7 @@ def _measured(options: argparse.Namespace, tokenizer: tokenizers.Tokenizer, prec
 
 
 def _predictors(
-    tokenizer: tokenizers.Tokenizer, threads: int, precision: str
+    tokenizer: tokenizers.Tokenizer, engine: str, precision: str, threads: int
 ) -> dict[str, Predictor]:
     from ernie_ray.distillation.tiny_start import tiny_start
     from ernie_ray.inference.predictor import Predictor
@@ -118,7 +123,7 @@ def _predictors(
             encoder = base if shape is None else tiny_start(base, tokenizer, shape)
             export_pretrained(encoder, folder, name, max_tokens=_MAX_TOKENS, storage=Storage())
         found[name] = Predictor.from_dir(
-            folder, engine="openvino", precision=precision, num_threads=threads
+            folder, engine=engine, precision=precision, num_threads=threads
         )
     return found
 
