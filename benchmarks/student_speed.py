@@ -172,7 +172,7 @@ def export_students(folder: Path) -> dict[Student, Path]:
     places = {}
     paddle.seed(0)
     for student in tqdm(STUDENTS, desc="export"):
-        settings = ("data.train=x", f"student.vocabulary={student.vocabulary}")
+        settings = ("data.train=x", "data.dev=x", f"student.vocabulary={student.vocabulary}")
         recipe = load_recipe_of(DistillRecipe, student.recipe, settings, folder_name="distill")
         wanted = vocabulary_settings(recipe.student)
         if wanted not in vocabularies:
