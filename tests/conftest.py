@@ -10,6 +10,7 @@ import faulthandler
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -94,6 +95,7 @@ def no_ray_in_unit_tests(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
 def local_ray() -> Iterator[None]:
     """One Ray of this test run's own: 4 logical CPUs and 2 GPUs, whatever the machine has."""
     import ray
+    import ray.data
 
     ray.init(
         address="local",
@@ -104,6 +106,10 @@ def local_ray() -> Iterator[None]:
         log_to_driver=False,
         logging_level="warning",
     )
+    with warnings.catch_warnings():
+        # Ray Data sets its own deprecated options when it is first used.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        ray.data.DataContext.get_current()
     yield
     ray.shutdown()
 
