@@ -61,9 +61,8 @@ def command(input_names: tuple[str, ...], output: str, address: str | None, **op
     The kit's strategies: words become noise, or another word of the same part of speech from these
     rows; a copy is cut to a random fragment. The output has the columns id (of the original row),
     text, perhaps a second text, and label, named as in the input, and copy (0 for the row as it was
-    given). The same seed gives the same
-    copies on any number of machines. Parts of speech are jieba's for Chinese; English words are
-    classed by a list of function words and by their endings.
+    given). The same seed gives the same copies on any number of machines. Parts of speech are
+    jieba's for Chinese; English words are classed by a list of function words and their endings.
 
     \b
     Examples:

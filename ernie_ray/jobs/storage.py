@@ -8,8 +8,6 @@ line passes the root in.
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
@@ -20,7 +18,8 @@ import pyarrow
 import pyarrow.fs
 
 from ernie_ray.errors import ConfigError, DataError
-from ernie_ray.jobs.uploads import is_taken, names_in, partial_name, upload_file, upload_folder
+from ernie_ray.jobs.local_moves import beside, move, refuse_full, remove, rename
+from ernie_ray.jobs.uploads import is_taken, names_in, upload_file, upload_folder
 from ernie_ray.text.row_files import DataFile, file_system, first_line
 from ernie_ray.text.uris import is_uri, join, normal, path_of
 
@@ -120,7 +119,7 @@ class Storage:
         """
         location = self.resolve(name)
         if isinstance(location, Path):
-            _refuse_full(location)
+            refuse_full(location)
             return
         try:
             taken = is_taken(names, *file_system(location), last)
@@ -155,7 +154,7 @@ class Storage:
         """
         location = self.resolve(name)
         if isinstance(location, Path):
-            _remove(location)
+            remove(location)
             return
         system, path = file_system(location)
         try:
@@ -224,10 +223,10 @@ class Storage:
         location = self.resolve(name)
         with writing_to(location):
             if isinstance(location, Path):
-                _move(local, location)
+                move(local, location)
             else:
                 self._upload(local, location, last)
-                _remove(local)
+                remove(local)
                 if local.parent.name.startswith(_STAGING):
                     with suppress(OSError):
                         local.parent.rmdir()
@@ -268,7 +267,7 @@ class Storage:
             upload_folder(local, system, path, last)
 
     def _download(self, system: Any, path: str, target: Path) -> None:
-        partial = _beside(target)
+        partial = beside(target)
         partial.parent.mkdir(parents=True, exist_ok=True)
         if system.get_file_info(path).type == pyarrow.fs.FileType.Directory:
             partial.mkdir()
@@ -281,9 +280,9 @@ class Storage:
             )
             # Another process may have been quicker; its copy is the same.
             if not target.exists():
-                _rename(partial, target)
+                rename(partial, target)
         finally:
-            _remove(partial)
+            remove(partial)
 
 
 def staging_path(location: Location) -> Path:
@@ -303,7 +302,7 @@ def staging_path(location: Location) -> Path:
         if isinstance(location, str):
             return Path(tempfile.mkdtemp(prefix=_STAGING)) / path_of(location).rpartition("/")[2]
         location.parent.mkdir(parents=True, exist_ok=True)
-        return _beside(location)
+        return beside(location)
 
 
 @contextmanager
@@ -321,11 +320,6 @@ def writing_to(location: Location) -> Iterator[None]:
         raise DataError(f"{location}: cannot be written: {first_line(error)}") from error
 
 
-def _beside(target: Path) -> Path:
-    # Same folder, so same disk: the final rename is then one step.
-    return target.with_name(partial_name(target.name))
-
-
 def _state_of(system: Any, path: str) -> str | None:
     info = system.get_file_info(path)
     if info.type == pyarrow.fs.FileType.NotFound:
@@ -334,35 +328,3 @@ def _state_of(system: Any, path: str) -> str | None:
     if info.type == pyarrow.fs.FileType.Directory:
         entries = system.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
     return "\n".join(sorted(f"{e.path} {e.size} {e.mtime_ns}" for e in entries))
-
-
-def _refuse_full(target: Path) -> None:
-    """Raise ConfigError unless a folder can be put there: nothing, or an empty one."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(f"{target} exists already; choose another name or remove it")
-
-
-def _move(local: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if local.stat().st_dev == target.parent.stat().st_dev:
-        _rename(local, target)
-        return
-    partial = _beside(target)
-    try:
-        shutil.move(local, partial)
-        _rename(partial, target)
-    finally:
-        _remove(partial)
-
-
-def _rename(source: Path, target: Path) -> None:
-    if source.is_dir():
-        _refuse_full(target)
-    os.replace(source, target)  # noqa: PTH105 - the same call as Path.replace, said plainly
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
