@@ -31,7 +31,7 @@ def train_subword_tokenizer(
 
     Text is cleaned as XLM-R does, spaces beside Chinese and Japanese characters vanish, and other
     words carry the marker of the space before them. No piece holds punctuation and more, or both
-    kinds of characters.
+    kinds of characters; a run of marks may be one, as in SentencePiece.
 
     Args:
         texts: The corpus, without any prefix.
@@ -46,7 +46,8 @@ def train_subword_tokenizer(
     normalizer = normalizers.Sequence([*steps, normalizers.Replace(_IDLE_SPACE, "")])
     words = pre_tokenizers.Metaspace(prepend_scheme="never")
     scripts = pre_tokenizers.Split(Regex(f"{_UNSPACED}+"), behavior="isolated")
-    cut = pre_tokenizers.Sequence([words, pre_tokenizers.Punctuation(), scripts])
+    marks = pre_tokenizers.Punctuation(behavior="contiguous")
+    cut = pre_tokenizers.Sequence([words, marks, scripts])
     room = max(max_pieces - len(XLM_SPECIALS), 1)
     found, scores = train_pieces(texts, room, cut, normalizer)
     pieces = [(piece, 0.0) for piece in XLM_SPECIALS]

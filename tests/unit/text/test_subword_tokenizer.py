@@ -22,6 +22,13 @@ def test_trained_pieces_are_short_and_never_cross_punctuation(subwords):
     assert not any(mark in piece for piece in pieces for mark in ",，")
 
 
+def test_a_run_of_marks_may_be_one_piece():
+    texts = [*TEXTS, *(f"{text}……" for text in TEXTS)]
+    assert (
+        train_subword_tokenizer(texts, 80, lowercase=True).encode("很好……").tokens[-2] == "......"
+    )
+
+
 def test_a_tokenizer_that_may_have_fewer_pieces_than_characters_knows_all_characters():
     small = train_subword_tokenizer(TEXTS, 11, lowercase=True)
     assert "<unk>" not in small.encode("".join(TEXTS)).tokens
