@@ -20,13 +20,13 @@ from benchmarks.slim_data import TaskRows, place, read_texts
 from ernie_ray.config import DistillRecipe, Recipe, load_recipe, load_recipe_of
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.augment import AugmentRequest, augment
+from ernie_ray.jobs.constant_answers import constant_accuracy
 from ernie_ray.jobs.distill import distill
 from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.finetune import finetune
 from ernie_ray.jobs.label import label
 from ernie_ray.jobs.label_request import LabelRequest
 from ernie_ray.jobs.labelled_rows import ROWS
-from ernie_ray.jobs.slim_report import constant_accuracy
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import ClassificationSpec
 from ernie_ray.modeldir.folder import read_manifest

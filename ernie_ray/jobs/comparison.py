@@ -15,6 +15,7 @@ import numpy as np
 from ernie_ray.config import ReportSection, SlimDataSection, TeacherSection
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs import runs
+from ernie_ray.jobs.constant_answers import constant_accuracy, constant_micro_f1
 from ernie_ray.jobs.evaluate import measure
 from ernie_ray.jobs.file_digests import digest_of, digests_of_files
 from ernie_ray.jobs.predict import RunOptions
@@ -23,7 +24,6 @@ from ernie_ray.jobs.slim_report import (
     PLOT_SUFFIXES,
     ReportRow,
     SlimReport,
-    constant_accuracy,
     draw_plot,
     render_table,
 )
@@ -108,19 +108,15 @@ class Comparison:
         return {"dev": self._contest.data.dev, "test": self._contest.data.test}
 
     def _constant(self) -> list[ReportRow]:
-        """What the best constant answer is worth; nothing for independent labels."""
+        """What the best constant answer is worth."""
         task = self._contest.task
         if not isinstance(task, ClassificationSpec):
             # Ranks and correlations of equal numbers do not depend on the number.
             values = [self._worth_of_zeros(self._rows_of(name)) for name in self._splits.values()]
-        elif task.multi_label:
-            return []
         else:
+            worth = constant_micro_f1 if task.multi_label else constant_accuracy
             train = _labels(self._rows_of(self._contest.data.train))
-            values = [
-                constant_accuracy(train, _labels(self._rows_of(name)))
-                for name in self._splits.values()
-            ]
+            values = [worth(train, _labels(self._rows_of(name))) for name in self._splits.values()]
         return [ReportRow(name=CONSTANT, dev=values[0], test=values[1])]
 
     def _worth_of_zeros(self, rows: list[Row]) -> float:

@@ -5,7 +5,6 @@ Knows measured numbers only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -121,9 +120,3 @@ def draw_plot(report: SlimReport, stem: Path) -> list[Path]:
     for file in files:
         figure.savefig(file, dpi=150)
     return files
-
-
-def constant_accuracy(train: Sequence[str], measured: Sequence[str]) -> float:
-    """Accuracy of always answering the most frequent training label."""
-    answer = max(sorted(set(train)), key=list(train).count)
-    return sum(label == answer for label in measured) / max(len(measured), 1)

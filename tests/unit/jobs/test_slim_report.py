@@ -1,9 +1,6 @@
-import pytest
-
 from ernie_ray.jobs.slim_report import (
     ReportRow,
     SlimReport,
-    constant_accuracy,
     draw_plot,
     render_table,
 )
@@ -34,7 +31,3 @@ def test_the_plot_is_written_in_both_forms_and_names_the_models(tmp_path):
     svg, png = draw_plot(REPORT, tmp_path / "quality")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert svg.read_text(encoding="utf-8").count("<use") >= 2
-
-
-def test_a_constant_answer_is_the_most_frequent_training_label():
-    assert constant_accuracy(["a", "b", "b"], ["a", "b", "b", "b"]) == pytest.approx(0.75)
