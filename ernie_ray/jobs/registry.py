@@ -234,6 +234,9 @@ def _versions(name: str, storage: Storage) -> list[str]:
         for entry in _entries(model_folder(name), storage)
         if entry.type == pyarrow.fs.FileType.Directory and not entry.base_name.startswith(".")
     ]
+    # The manifest is copied last: without it a folder is what an interrupted promotion left.
+    folder = model_folder(name)
+    names = [one for one in names if storage.exists(f"{folder}/{one}/{MANIFEST}")]
     return sorted(names, key=lambda v: (v.isdecimal(), int(v) if v.isdecimal() else 0, v))
 
 

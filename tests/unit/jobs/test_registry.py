@@ -13,7 +13,7 @@ from ernie_ray.cli.rollback import command as rollback_command
 from ernie_ray.errors import ConfigError, ModelDirError
 from ernie_ray.jobs.registry import Bounds, find_model, list_models, promote, rollback
 from ernie_ray.jobs.storage import Storage
-from ernie_ray.modeldir.folder import read_manifest
+from ernie_ray.modeldir.folder import MANIFEST, read_manifest
 
 NONE = Bounds(engine="onnxruntime", precision="fp32")
 
@@ -45,6 +45,17 @@ def test_a_promoted_candidate_is_copied_in_and_found_by_its_alias(storage, tiny_
     found = read_manifest(storage.fetch(place)).fingerprint
     assert found == alias.fingerprint == read_manifest(tiny_model_dir).fingerprint
     assert not [name for name in files(storage) if "partial" in name]
+
+
+def test_what_an_interrupted_promotion_left_is_no_version_and_is_replaced(tmp_path, tiny_model_dir):
+    storage = Storage(f"file://{tmp_path}/store", download_dir=tmp_path / "downloads")
+    left = tmp_path / "store" / "models" / "reviews" / "1"
+    shutil.copytree(tiny_model_dir, left)
+    (left / MANIFEST).unlink()
+    assert [one.versions for one in list_models(storage)] == [()]
+    alias = promote(str(tiny_model_dir), "reviews", "live", bounds=NONE, storage=storage)
+    assert alias.version == "1"
+    assert read_manifest(left).fingerprint == alias.fingerprint
 
 
 def test_promotions_are_rolled_back_one_after_the_other(storage, tiny_model_dir):
