@@ -166,7 +166,8 @@ def _label_of(fields: Mapping[str, object], column: str, schema: RowSchema) -> s
     parts = [_one_label(part, column, schema.labels) for part in value]
     if any(LABEL_SEPARATOR in part for part in parts):
         raise UnfitError(f"label '{column}' has a {LABEL_SEPARATOR!r} inside a label; rename it")
-    return LABEL_SEPARATOR.join(parts)
+    # Never an empty text: in a file that reads as no label where rows may lack one.
+    return LABEL_SEPARATOR.join(parts) or LABEL_SEPARATOR
 
 
 def _one_label(

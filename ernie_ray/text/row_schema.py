@@ -24,7 +24,7 @@ class RowSchema:
         label: Column of the label; None: rows without labels.
         labels: The labels that are known; None: any, to be collected from the rows.
         is_multi_label: A row has any number of labels: a list, or a text that separates them by
-            ``LABEL_SEPARATOR``; ``Row.label`` is such a text, empty for none.
+            ``LABEL_SEPARATOR``; ``Row.label`` is such a text, the separator alone for none.
         holds: What the label column holds: a class, a number, the entities of the text, or the
             answers that stand in the second text; ``ernie_ray.text.row_values`` has the forms.
         low: Smallest number allowed.

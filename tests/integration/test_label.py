@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import ClassificationSpec, PairSpec, TokenLabelsSpec
 from ernie_ray.text.row_files import find_files
 from ernie_ray.text.row_schema import RowSchema
+from ernie_ray.text.rows import read_rows
 from ernie_ray.text.tags import tag_names
 from tests.tiny_models import export_tiny_classifier, tiny_rows
 
@@ -289,3 +291,15 @@ def test_classes_are_not_balanced_where_a_text_has_any_number_of_them(rows_dir, 
     request = request_for(teacher, rows_dir / "2.jsonl", selection=Selection(balance=True))
     with pytest.raises(ConfigError, match="leave balance out"):
         run(request, tmp_path, pool=Pool(0))
+
+
+def test_a_row_with_none_of_the_labels_keeps_that(rows_dir, tmp_path):
+    task = ClassificationSpec(labels=("clean", "cheap"), multi_label=True)
+    teacher = export_tiny_classifier(tmp_path / "teacher", task=task)
+    rows = [{"text": "房间很干净", "label": []}, {"text": "服务很好"}]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    _, table = run(request_for(teacher, file), tmp_path, pool=Pool(0))
+    assert table["label"].to_pylist() == ["|", None]
+    again = replace(SCHEMA, labels=task.labels, is_multi_label=True)
+    assert [row.label for row in read_rows(tmp_path / "out", again)] == ["|", None]

@@ -94,6 +94,13 @@ def test_spaces_around_a_label_are_no_part_of_it(tmp_path, labels):
     assert row.label == "sport|news"
 
 
+def test_none_of_the_labels_is_not_the_same_as_no_label(tmp_path):
+    labels = [[], "|", "", None]
+    path = jsonl(tmp_path / "a.jsonl", *({"text": "x", "label": label} for label in labels))
+    schema = RowSchema(label="label", is_multi_label=True, is_label_optional=True)
+    assert [row.label for row in read_rows(path, schema)] == ["|", "|", None, None]
+
+
 @pytest.mark.parametrize("labels", [["sport ", " news"], ["sport", "news"]])
 def test_spaces_around_a_listed_label_are_no_part_of_it(tmp_path, labels):
     path = jsonl(tmp_path / "a.jsonl", {"text": "x", "label": labels})

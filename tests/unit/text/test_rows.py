@@ -132,7 +132,7 @@ def test_multi_labels_come_as_list_or_text(tmp_path):
         {"text": "w", "label": []},
     )
     schema = RowSchema(label="label", labels=("a", "b"), is_multi_label=True)
-    assert [label for _, label in texts(path, schema)] == ["a|b", "b|a", "", ""]
+    assert [label for _, label in texts(path, schema)] == ["a|b", "b|a", "|", "|"]
 
 
 def test_skipped_rows_are_counted_and_listed(tmp_path):
