@@ -13,6 +13,10 @@ class Lesson(Section):
     """What a training worker must know to imitate a teacher."""
 
     teacher: str = Field(description="Model directory: absolute path or URI; empty: not asked.")
+    engine: str = Field(
+        "auto", description="What runs the teacher on CPUs; on a GPU its network does, in fp32."
+    )
+    precision: str = Field("auto", description="Number format of the teacher on CPUs.")
     teacher_layers: tuple[int, ...] = Field(description="For each layer the teacher's, from 1.")
     states: StatesSection
     logits: DistillationSection | None = Field(description="None: states alone are learnt from.")

@@ -1,11 +1,10 @@
 """What a Tiny student minimises: its teacher's states and answers, in one forward pass of both.
 
-Knows Paddle, the feature cache and the teacher's model directory; not the loop that calls it.
+Knows Paddle, the feature cache and what a teacher shows; not the loop that calls it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,66 +12,19 @@ import numpy as np
 import paddle
 from numpy.typing import NDArray
 from paddle import nn
-from safetensors.numpy import load_file
 
 from ernie_ray.config import Lesson, StatesSection
+from ernie_ray.distillation.frozen_teacher import FrozenTeacher, Shown
 from ernie_ray.distillation.inside import RELATED, Inside
 from ernie_ray.distillation.objective import DistillationObjective
 from ernie_ray.distillation.states import relation_divergence, state_error
 from ernie_ray.errors import ConfigError
-from ernie_ray.modeldir import EncoderConfig, Manifest
-from ernie_ray.modeldir.folder import TOKENIZER, WEIGHTS, open_model_dir
-from ernie_ray.models.encoder import load_weights
+from ernie_ray.modeldir.folder import TOKENIZER
 from ernie_ray.models.start import StartSpec
 from ernie_ray.models.text_network import TRAINING_ONLY, TextNetwork
 from ernie_ray.text.cache import FeatureCache
-from ernie_ray.text.features import TokenIds, pad_batch
-from ernie_ray.text.spans import AlignedBatch, PlacingTokenizer, TokenPlaces, align_batch
-from ernie_ray.text.tokenizer import Text, load_tokenizer
-
-
-class FrozenTeacher:
-    """A teacher's network that answers and is never trained."""
-
-    def __init__(self, folder: Path, lesson: Lesson) -> None:
-        """Load a model directory.
-
-        Raises:
-            ModelDirError: It is broken.
-            ConfigError: It is no encoder.
-        """
-        model_dir = open_model_dir(folder)
-        self.manifest: Manifest = model_dir.manifest
-        config, pooling = self.manifest.network, self.manifest.vector.pooling
-        if not isinstance(config, EncoderConfig) or pooling is None:
-            raise ConfigError(f"{folder}: a {config.kind} has no layers to imitate")
-        self._network = TextNetwork(config, pooling=pooling, task=self.manifest.task)
-        load_weights(self._network, load_file(model_dir.file(WEIGHTS)))
-        self._network.eval()
-        self.width = config.hidden_size
-        self.inside = Inside(
-            self._network, lesson.teacher_layers, lesson.states.relation_layer or config.num_layers
-        )
-        self._tokenizer = PlacingTokenizer(
-            load_tokenizer(model_dir.file(TOKENIZER)),
-            max_tokens=self.manifest.input.max_tokens,
-            text_prefix=self.manifest.input.text_prefix,
-        )
-
-    def ask(self, texts: Sequence[Text]) -> tuple[NDArray[np.float32], list[TokenPlaces]]:
-        """Run texts; gives logits [rows, outputs], without a head [rows, 0], and the places."""
-        places = self._tokenizer.place(texts)
-        rows = [TokenIds(row.input_ids, row.token_type_ids) for row in places]
-        batch = pad_batch(rows, pad_token_id=self.manifest.input.pad_token_id)
-        with paddle.no_grad():
-            output = self._network(
-                paddle.to_tensor(batch.input_ids),
-                paddle.to_tensor(batch.token_type_ids),
-                paddle.to_tensor(batch.attention_mask),
-            )
-        if output.logits is None:
-            return np.empty((len(rows), 0), np.float32), places
-        return output.logits.astype("float32").numpy(), places
+from ernie_ray.text.spans import AlignedBatch, PlacingTokenizer, align_batch
+from ernie_ray.text.tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -136,20 +88,20 @@ class TransferObjective:
         epoch: int,
     ) -> paddle.Tensor:
         """Sum the loss over rows; see ``Objective``. Without a head there are no logits."""
-        places: list[TokenPlaces] = []
+        loss = paddle.zeros([])
         if self._teacher is None:
             answers = cache.teacher_logits(indices)
         else:
-            answers, places = self._teacher.ask(cache.texts(indices))
-        loss = paddle.zeros([])
+            shown, places = self._teacher.ask(cache.texts(indices))
+            answers = shown.logits
+            if self._inside is not None:
+                aligned = align_batch(self._tokenizer.place(cache.texts(indices)), places)
+                loss = loss + self._inside_loss(self._inside, shown, aligned)
         if self._logits is not None and logits is not None:
             loss = loss + self._logits.against(logits, answers, cache, indices, epoch)
-        if self._teacher is not None and self._inside is not None:
-            aligned = align_batch(self._tokenizer.place(cache.texts(indices)), places)
-            loss = loss + self._inside_loss(self._inside, self._teacher.inside, aligned)
         return loss
 
-    def _inside_loss(self, ours: Inside, theirs: Inside, aligned: AlignedBatch) -> paddle.Tensor:
+    def _inside_loss(self, ours: Inside, theirs: Shown, aligned: AlignedBatch) -> paddle.Tensor:
         """Weighted losses of relations and hidden states, summed over rows."""
         ours.refuse_lost_gradients()
         our_units, their_units, mask = map(

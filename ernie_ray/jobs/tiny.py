@@ -241,6 +241,8 @@ class _TinyChain(Chain[TinyRecipe]):
             )
         return Lesson(
             teacher=str(self.storage.resolve(teacher)) if teacher else "",
+            engine=self.recipe.teacher.engine,
+            precision=self.recipe.teacher.precision,
             teacher_layers=layer_map(self.recipe.student, network.num_layers),
             states=states,
             logits=None,

@@ -6,6 +6,7 @@ variables that Paddle reads at import are set.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,9 @@ def train_worker(config: dict[str, Any]) -> None:
     keep_freed_memory()
     import paddle
 
+    from ernie_ray.distillation.frozen_teacher import FrozenTeacher
     from ernie_ray.distillation.objective import DistillationObjective, labelled_rows
-    from ernie_ray.distillation.transfer import FrozenTeacher, Pupil, TransferObjective
+    from ernie_ray.distillation.transfer import Pupil, TransferObjective
     from ernie_ray.models.build import build_network, load_start_weights
     from ernie_ray.models.start import read_spec
     from ernie_ray.models.text_network import TextNetwork
@@ -107,9 +109,10 @@ def train_worker(config: dict[str, Any]) -> None:
         objective = answers
         if isinstance(lesson, Lesson):
             assert isinstance(network, TextNetwork)  # lessons are for encoders
-            teacher = (
-                FrozenTeacher(storage.fetch(lesson.teacher), lesson) if lesson.teacher else None
-            )
+            teacher = None
+            if lesson.teacher:
+                folder = storage.fetch(lesson.teacher)
+                teacher = FrozenTeacher(folder, lesson, num_threads=_num_threads())
             pupil = Pupil(network, spec, start)
             objective = TransferObjective(pupil, teacher, lesson, answers)
     context = ray.train.get_context()
@@ -130,3 +133,8 @@ def train_worker(config: dict[str, Any]) -> None:
         with checkpoint.as_directory() as folder:
             loop.resume(read_checkpoint(Path(folder)))
     loop.run()
+
+
+def _num_threads() -> int | None:
+    """As many as Paddle has; see ``ernie_ray.environment.training_worker_environment``."""
+    return int(os.environ.get("OMP_NUM_THREADS", "0")) or None

@@ -3,9 +3,10 @@ import paddle
 import pytest
 
 from ernie_ray.config import DistillationSection, Lesson, StatesSection, TinyStudentSection
+from ernie_ray.distillation.frozen_teacher import FrozenTeacher
 from ernie_ray.distillation.objective import DistillationObjective
 from ernie_ray.distillation.tiny_start import tiny_start
-from ernie_ray.distillation.transfer import FrozenTeacher, Pupil, TransferObjective
+from ernie_ray.distillation.transfer import Pupil, TransferObjective
 from ernie_ray.errors import ConfigError
 from ernie_ray.models.encoder import load_weights, read_weights
 from ernie_ray.models.pretrained import from_pretrained
@@ -35,7 +36,11 @@ class Cache:
 def lesson(layers, *, logits=None, **states):
     weights = {"relation_weight": 0.0, "hidden_weight": 0.0, "relation_heads": 4} | states
     return Lesson(
-        teacher="t", teacher_layers=layers, states=StatesSection(**weights), logits=logits
+        teacher="t",
+        precision="fp32",
+        teacher_layers=layers,
+        states=StatesSection(**weights),
+        logits=logits,
     )
 
 
