@@ -57,6 +57,7 @@ bench: $(READY)  ## measurements; tables go to docs/results
 	$(BIN)/python -m benchmarks.labelling
 	$(BIN)/python -m benchmarks.student_speed
 	$(BIN)/python -m benchmarks.tiny_speed
+	$(BIN)/python -m benchmarks.tiny_teacher
 
 quality: $(READY)  ## train on real data sets (ERNIE_RAY_DATA), some beside PyTorch: fine-tuned, distilled; hours
 	$(BIN)/python -m benchmarks.quality
