@@ -57,7 +57,7 @@ def draw(axes: Axes, curves: Sequence[Curve]) -> str:
         "font.size": 10,
     }
     with mpl.rc_context(settings):  # type: ignore[arg-type]
-        figure = Figure(figsize=(7.2, 4.0), layout="constrained")
+        figure = Figure(figsize=(8.8, 4.0), layout="constrained")
         plot = figure.subplots()
         for curve in curves:
             plot.plot(
@@ -78,7 +78,8 @@ def draw(axes: Axes, curves: Sequence[Curve]) -> str:
         plot.grid(visible=True, color="#e4e4e4")
         plot.spines[["top", "right"]].set_visible(False)
         if any(curve.label for curve in curves):
-            plot.legend(frameon=False, fontsize=8)
+            # Beside the curves: looking for room among them takes long, and says so by a warning.
+            plot.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

@@ -126,7 +126,8 @@ def _draw_curves(panels: Sequence[tuple[str, Any]]) -> str:
         axes.set_xlabel("optimizer step")
         axes.grid(alpha=0.3)
         if len(series) > 1:
-            axes.legend()
+            # Beside the curves: looking for room among them takes long, and says so by a warning.
+            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return _svg(figure)
 
 
