@@ -5,7 +5,7 @@ so many characters that the encoder reads all of each. Sub-words are trained on 
 them on, training texts and unlabelled reviews; as many as the built-in recipes say, and for the
 kit's shape twice as many besides. Same engine, precision and threads, tokenizing included, engine
 by engine. Contenders take turns, round by round, and ratios are formed within a round. Models are
-kept in `build/benchmarks/tiny-speed`.
+kept in `build/benchmarks/tiny-speed-512`.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ if TYPE_CHECKING:  # imported late: they load Paddle
     from ernie_ray.config import TinyStudentSection
     from ernie_ray.inference.predictor import Predictor
 
-FOLDER = Path("build/benchmarks/tiny-speed")
 BASE = "12 x 768, characters"
 _BASE_WIDTH = 768
 KIT_RATIO = 4.3
 _MAX_TOKENS = 512
+FOLDER = Path(f"build/benchmarks/tiny-speed-{_MAX_TOKENS}")
 _MAX_CHARACTERS = _MAX_TOKENS - 2
 _MANY_PIECES = 100_000
 """For the kit's shape besides: pieces cost memory, not time."""
