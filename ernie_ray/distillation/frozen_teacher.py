@@ -21,7 +21,7 @@ from ernie_ray.config import Lesson
 from ernie_ray.distillation.inside import RELATED, Inside
 from ernie_ray.errors import ConfigError
 from ernie_ray.inference.predictor import Predictor
-from ernie_ray.modeldir import EncoderConfig, Manifest, ModelDir
+from ernie_ray.modeldir import EncoderConfig, ModelDir
 from ernie_ray.modeldir.folder import TOKENIZER, WEIGHTS, open_model_dir
 from ernie_ray.models.encoder import Embeddings, SelfAttention, load_weights
 from ernie_ray.models.text_network import TextNetwork
@@ -41,15 +41,14 @@ class Shown:
     """
 
     logits: NDArray[np.float32]
-    states: Sequence[paddle.Tensor] = ()
-    related: Sequence[paddle.Tensor] = ()
+    states: Sequence[paddle.Tensor]
+    related: Sequence[paddle.Tensor]
 
 
 class FrozenTeacher:
     """A teacher that answers and is never trained.
 
     Attributes:
-        manifest: Of its model directory.
         width: Of its states.
     """
 
@@ -66,7 +65,6 @@ class FrozenTeacher:
             ConfigError: It is no encoder, or the engine cannot be had.
         """
         model_dir = open_model_dir(folder)
-        self.manifest: Manifest = model_dir.manifest
         self.width = _config_of(model_dir).hidden_size
         if paddle.device.get_device() == "cpu":
             self._show = through_engine(model_dir, lesson, num_threads)
@@ -74,8 +72,8 @@ class FrozenTeacher:
             self._show = through_network(model_dir, lesson)
         self._tokenizer = PlacingTokenizer(
             load_tokenizer(model_dir.file(TOKENIZER)),
-            max_tokens=self.manifest.input.max_tokens,
-            text_prefix=self.manifest.input.text_prefix,
+            max_tokens=model_dir.manifest.input.max_tokens,
+            text_prefix=model_dir.manifest.input.text_prefix,
         )
 
     def ask(self, texts: Sequence[Text]) -> tuple[Shown, list[TokenPlaces]]:
@@ -87,7 +85,7 @@ class FrozenTeacher:
 
 
 def through_network(model_dir: ModelDir, lesson: Lesson) -> Callable[[list[TokenIds]], Shown]:
-    """Run the teacher as Paddle's layers, on the device that trains."""
+    """Run the teacher as Paddle's layers, in fp32 on the device that trains."""
     config, pooling = _config_of(model_dir), model_dir.manifest.vector.pooling
     assert pooling is not None  # every encoder's manifest has one
     network = TextNetwork(config, pooling=pooling, task=model_dir.manifest.task)
@@ -103,7 +101,7 @@ def through_network(model_dir: ModelDir, lesson: Lesson) -> Callable[[list[Token
             paddle.to_tensor(batch.attention_mask),
         )
         logits = None if output.logits is None else output.logits.astype("float32").numpy()
-        return Shown(_or_none(logits, len(rows)), inside.states, inside.related)
+        return Shown(_logits_of(logits, len(rows)), inside.states, inside.related)
 
     return show
 
@@ -135,7 +133,7 @@ def through_engine(
             layer: paddle.to_tensor(outputs.states[nodes[layer - 1]]) for layer in sorted(wanted)
         }
         related = [] if relate is None else relate(rows, found.get(below))
-        logits = _or_none(outputs.logits, len(rows))
+        logits = _logits_of(outputs.logits, len(rows))
         return Shown(logits, [found[layer] for layer in layers], related)
 
     return show
@@ -144,17 +142,22 @@ def through_engine(
 def _relations_of(
     model_dir: ModelDir, below: int
 ) -> Callable[[list[TokenIds], paddle.Tensor | None], list[paddle.Tensor]]:
-    """Make queries, keys and values of the states below their layer; below the first, of ids."""
+    """Make queries, keys and values [B, T, W] of the states [B, T, W] below their layer.
+
+    Below the first layer there are none: they are made of the rows' ids.
+    """
     config = _config_of(model_dir)
     weights = load_file(model_dir.file(WEIGHTS))
     attention = SelfAttention(config, dropout=0.0)
     load_weights(attention, _part(weights, f"encoder.layers.{below}.attention."))
     parts = [getattr(attention, name) for name in RELATED]
-    embeddings = Embeddings(config, dropout=0.0)
-    load_weights(embeddings, _part(weights, "encoder.embeddings."))
+    embeddings = None
+    if not below:
+        embeddings = Embeddings(config, dropout=0.0)
+        load_weights(embeddings, _part(weights, "encoder.embeddings."))
 
     def relate(rows: list[TokenIds], states: paddle.Tensor | None) -> list[paddle.Tensor]:
-        if states is None:
+        if embeddings is not None:
             batch = pad_batch(rows, pad_token_id=model_dir.manifest.input.pad_token_id)
             ids = map(paddle.to_tensor, (batch.input_ids, batch.token_type_ids))
             states = embeddings(*ids)
@@ -184,5 +187,5 @@ def _config_of(model_dir: ModelDir) -> EncoderConfig:
     return config
 
 
-def _or_none(logits: NDArray[np.float32] | None, num_rows: int) -> NDArray[np.float32]:
+def _logits_of(logits: NDArray[np.float32] | None, num_rows: int) -> NDArray[np.float32]:
     return np.empty((num_rows, 0), np.float32) if logits is None else logits

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ernie_ray.text.row_schema import LABEL_SEPARATOR
+from ernie_ray.text.row_schema import split_labels
 
 
 def constant_accuracy(train: Sequence[str], measured: Sequence[str]) -> float:
@@ -17,8 +17,8 @@ def constant_accuracy(train: Sequence[str], measured: Sequence[str]) -> float:
 def constant_micro_f1(train: Sequence[str], measured: Sequence[str]) -> float:
     """Micro F1 of always giving the same labels: the most frequent ones of the training rows.
 
-    As many as give the highest value there. A row's labels stand in one text, separated by
-    ``LABEL_SEPARATOR``.
+    As many as give the highest value there. A row's labels are one text, as ``join_labels`` writes
+    them.
     """
     in_train, in_measured = map(_label_counts, (train, measured))
     ranked = sorted(in_train, key=lambda label: (-in_train[label], label))
@@ -28,7 +28,7 @@ def constant_micro_f1(train: Sequence[str], measured: Sequence[str]) -> float:
 
 
 def _label_counts(labels: Sequence[str]) -> Counter[str]:
-    return Counter(part for label in labels for part in label.split(LABEL_SEPARATOR) if part)
+    return Counter(part for label in labels for part in split_labels(label))
 
 
 def _micro_f1(answer: list[str], counts: Counter[str], num_rows: int) -> float:

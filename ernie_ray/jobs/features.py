@@ -33,7 +33,7 @@ from ernie_ray.text.cache import PER_TOKEN, SUMMARY_FILE, FeatureCache
 from ernie_ray.text.cache_writer import CacheWriter
 from ernie_ray.text.cutter import Cutter, cutter_from_bytes
 from ernie_ray.text.row_files import DataFile
-from ernie_ray.text.row_schema import LABEL_SEPARATOR, Row, RowSchema
+from ernie_ray.text.row_schema import Row, RowSchema, split_labels
 from ernie_ray.text.rows import OnBad, files_of
 
 # Counts up when the same input would give another cache.
@@ -187,7 +187,7 @@ def _distinct_labels(block: pa.Table, schema: RowSchema) -> pa.Table:
     if schema.holds == "entities":
         labels = [kind for label in labels for _, _, kind in json.loads(label)]
     elif schema.is_multi_label:
-        labels = [part for label in labels for part in label.split(LABEL_SEPARATOR) if part]
+        labels = [part for label in labels for part in split_labels(label)]
     distinct = [{"label": label, "is_fatal": False} for label in sorted(set(labels))]
     return pa.concat_tables([bad, pa.Table.from_pylist(distinct, _LABEL_COLUMNS)])
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 
 from ernie_ray.text.row_formats import MAX_FIELD_CHARS
-from ernie_ray.text.row_schema import LABEL_SEPARATOR, Row, RowSchema
+from ernie_ray.text.row_schema import LABEL_SEPARATOR, Row, RowSchema, join_labels
 from ernie_ray.text.row_values import (
     UnfitError,
     answers_label,
@@ -166,8 +166,7 @@ def _label_of(fields: Mapping[str, object], column: str, schema: RowSchema) -> s
     parts = [_one_label(part, column, schema.labels) for part in value]
     if any(LABEL_SEPARATOR in part for part in parts):
         raise UnfitError(f"label '{column}' has a {LABEL_SEPARATOR!r} inside a label; rename it")
-    # Never an empty text: in a file that reads as no label where rows may lack one.
-    return LABEL_SEPARATOR.join(parts) or LABEL_SEPARATOR
+    return join_labels(parts)
 
 
 def _one_label(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,16 @@ LabelForm = Literal["class", "number", "entities", "answers"]
 LABEL_SEPARATOR = "|"
 # ``RowSchema.copy`` of files that our jobs write.
 COPY_COLUMN = "copy"
+
+
+def join_labels(labels: Sequence[str]) -> str:
+    """Write any number of labels as one text, never an empty one: that would be no label."""
+    return LABEL_SEPARATOR.join(labels) or LABEL_SEPARATOR
+
+
+def split_labels(text: str) -> list[str]:
+    """Read what ``join_labels`` wrote; spaces around a label stay."""
+    return [part for part in text.split(LABEL_SEPARATOR) if part]
 
 
 @dataclass(frozen=True)
