@@ -124,10 +124,11 @@ def _body(task: Task, folder: Path, options: argparse.Namespace) -> str:
         f"{task.metric} in percent; kept: share of the teacher's on the test rows (bound for "
         f"3 x 384 on ChnSentiCorp: {KEPT_BOUND} %). {options.max_unlabelled:,} unlabelled texts. "
         f"{NEAR_RULE} {counted.read_text(encoding='utf-8')} such texts were left out. "
-        "Without distillation: fine-tuned from the same start, layers of the fine-tuned teacher."
+        "Without distillation: fine-tuned from the same start, layers of the fine-tuned teacher. "
+        "Minutes: of a student's trainings; a distilled one's are those on texts and on the task."
     )
     lengths = [f"- {shape}: {result.lengths}" for shape, result in results.items()]
-    header = [task.rows.name, "dev", "test", "kept", "MB", "p50 ms"]
+    header = [task.rows.name, "dev", "test", "kept", "MB", "p50 ms", "minutes"]
     return "\n\n".join([table(header, _rows(results)), notes, "\n".join(lengths)])
 
 
@@ -159,8 +160,21 @@ def _rows(results: dict[str, TinyResult]) -> list[list[str]]:
                 "" if value is None else f"{value:.{digits}f}"
                 for value, digits in ((row.size_mb, 0), (row.p50_ms, 2))
             )
-            rows.append([name, *shown, kept, size, p50])
+            minutes = _minutes(result, row.name) if is_student else ""
+            rows.append([name, *shown, kept, size, p50, minutes])
     return rows
+
+
+def _minutes(result: TinyResult, student: str) -> str:
+    """What its trainings took, over all attempts, with preparing, exporting and evaluating."""
+    # Imported late: Ray reads its environment, which `connect` sets.
+    from ernie_ray.jobs import runs
+    from ernie_ray.jobs.comparison import DISTILLED
+
+    stages = [student, *(["general"] if student == DISTILLED else [])]
+    folders = [Path(str(result.stages[stage])).parent for stage in stages]
+    facts = [json.loads((folder / runs.FACTS).read_text("utf-8")) for folder in folders]
+    return f"{sum(sum(fact['seconds'].values()) for fact in facts) / 60:.0f}"
 
 
 if __name__ == "__main__":
