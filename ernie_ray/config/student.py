@@ -39,6 +39,9 @@ class StudentSection(Section):
         "ngrams", description="What a token is; words are jieba's, n-grams are of characters."
     )
     max_pieces: int = Field(35_000, gt=0, description="Most pieces of the vocabulary.")
+    max_texts: int = Field(
+        20_000, gt=0, description="Most texts that sub-words are trained on, evenly spread."
+    )
     min_count: int = Field(1, gt=0, description="Rarer characters and words are unknown.")
     lowercase: bool = Field(True, description="Fold case.")
     ngram_orders: tuple[_PositiveInt, ...] = Field(

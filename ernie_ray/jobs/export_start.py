@@ -51,7 +51,7 @@ def export_start(
         encoder = trim_vocabulary(encoder, texts)
         tokenizer = encoder.tokenizer
     student = tiny_start(
-        encoder, tokenizer or _trained(recipe.vocabulary, encoder, list(texts)), recipe.student
+        encoder, tokenizer or _trained(recipe.vocabulary, encoder, texts), recipe.student
     )
     return export_pretrained(
         student,
@@ -63,12 +63,12 @@ def export_start(
 
 
 def _trained(
-    settings: VocabularySection, teacher: PretrainedEncoder, texts: list[str]
+    settings: VocabularySection, teacher: PretrainedEncoder, texts: Iterable[str]
 ) -> tokenizers.Tokenizer:
-    every = -(-len(texts) // settings.max_texts)
     return train_subword_tokenizer(
-        texts[::every],
+        texts,
         settings.max_pieces,
         lowercase=settings.lowercase,
         characters=single_characters(teacher.tokenizer),
+        max_texts=settings.max_texts,
     )

@@ -105,6 +105,7 @@ def vocabulary_settings(student: StudentSection) -> VocabularySettings:
     return VocabularySettings(
         kind=student.vocabulary,
         max_pieces=student.max_pieces,
+        max_texts=student.max_texts,
         min_count=student.min_count,
         lowercase=student.lowercase,
         orders=student.ngram_orders,

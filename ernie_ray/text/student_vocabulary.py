@@ -30,6 +30,7 @@ class VocabularySettings:
     Attributes:
         kind: Characters, words, sub-words or n-grams.
         max_pieces: Most pieces kept, the most frequent first; not for n-grams.
+        max_texts: Most texts that sub-words are trained on, evenly spread.
         min_count: Rarer characters and words are unknown.
         lowercase: Fold case.
         orders: Lengths of the n-grams.
@@ -38,6 +39,7 @@ class VocabularySettings:
 
     kind: VocabularyKind
     max_pieces: int = 35_000
+    max_texts: int = 20_000
     min_count: int = 1
     lowercase: bool = True
     orders: tuple[int, ...] = (1, 2, 3)
@@ -64,7 +66,7 @@ def build_vocabulary(settings: VocabularySettings, texts: Iterable[str]) -> Voca
         )
     clean = (normalised(text, lowercase) for text in texts)
     if kind == "subwords":
-        pieces, scores = _trained_subwords(clean, settings.max_pieces)
+        pieces, scores = _trained_subwords(clean, settings)
         return VocabularySpec(kind=kind, lowercase=lowercase, pieces=pieces, scores=scores)
     cut: Iterator[Iterable[str]] = clean if kind == "characters" else map(segment, clean)
     kept = _most_frequent(chain.from_iterable(cut), settings)
@@ -81,10 +83,10 @@ def _most_frequent(pieces: Iterable[str], settings: VocabularySettings) -> tuple
 
 
 def _trained_subwords(
-    texts: Iterable[str], max_pieces: int
+    texts: Iterable[str], settings: VocabularySettings
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """Train Unigram pieces that never cross punctuation."""
     cut = pre_tokenizers.Sequence(
         [pre_tokenizers.Punctuation(), pre_tokenizers.Split(Regex(" +"), "isolated")]
     )
-    return train_pieces(texts, max_pieces, cut)
+    return train_pieces(texts, settings.max_pieces, cut, max_texts=settings.max_texts)

@@ -25,7 +25,12 @@ _CHARACTER = re.compile(r"[a-zA-Z0-9]+|\S")
 
 
 def train_subword_tokenizer(
-    texts: Iterable[str], max_pieces: int, *, lowercase: bool, characters: Iterable[str] = ()
+    texts: Iterable[str],
+    max_pieces: int,
+    *,
+    lowercase: bool,
+    characters: Iterable[str] = (),
+    max_texts: int | None = None,
 ) -> tokenizers.Tokenizer:
     """Train Unigram pieces on a corpus and build the tokenizer of an encoder.
 
@@ -38,6 +43,7 @@ def train_subword_tokenizer(
         max_pieces: Most pieces that are trained, special ones included.
         lowercase: Fold case.
         characters: Known besides, so that text unlike the corpus is cut small and not to unknown.
+        max_texts: Train on so many at most, evenly spread; None: on all.
 
     Raises:
         DataError: There is no text.
@@ -49,7 +55,7 @@ def train_subword_tokenizer(
     marks = pre_tokenizers.Punctuation(behavior="contiguous")
     cut = pre_tokenizers.Sequence([words, marks, scripts])
     room = max(max_pieces - len(XLM_SPECIALS), 1)
-    found, scores = train_pieces(texts, room, cut, normalizer)
+    found, scores = train_pieces(texts, room, cut, normalizer, max_texts=max_texts)
     pieces = [(piece, 0.0) for piece in XLM_SPECIALS]
     pieces += [pair for pair in zip(found, scores, strict=True) if pair[0] not in XLM_SPECIALS]
     rest = sorted(set(map(normalizer.normalize_str, characters)) - {piece for piece, _ in pieces})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
+from typing import TypeVar
 
 import orjson
 import tokenizers
@@ -25,12 +26,16 @@ MAX_PIECE_CHARACTERS = 8
 # likeliest, at a size without room for the unknown piece and one piece more.
 _LEAST_ROOM = 2
 
+T = TypeVar("T")
+
 
 def train_pieces(
     texts: Iterable[str],
     max_pieces: int,
     pre_tokenizer: tokenizers.pre_tokenizers.PreTokenizer,
     normalizer: tokenizers.normalizers.Normalizer | None = None,
+    *,
+    max_texts: int | None = None,
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """Train pieces and their log-probabilities.
 
@@ -38,15 +43,18 @@ def train_pieces(
     from run to run, since the trainer meets characters in the order of random hashes.
 
     Args:
-        texts: The corpus; every character of it becomes a piece.
+        texts: The corpus; every character of what is read of it becomes a piece.
         max_pieces: Most pieces, unless the corpus has more characters.
         pre_tokenizer: Cuts where no piece may reach across.
         normalizer: Applied before; None: the texts are as they shall be.
+        max_texts: Read so many at most, evenly spread, since the trainer's time and memory grow
+            with the corpus and its pieces hardly change; None: all.
 
     Raises:
         DataError: There is no text.
     """
-    words = _words(texts, pre_tokenizer, normalizer)
+    read = texts if max_texts is None else evenly_spread(texts, max_texts)
+    words = _words(read, pre_tokenizer, normalizer)
     characters = set(chain.from_iterable(words))
     trainer = UnigramTrainer(
         vocab_size=max(max_pieces, len(characters) + _LEAST_ROOM),
@@ -63,6 +71,24 @@ def train_pieces(
         raise DataError("no sub-words could be trained: the texts are empty")
     kept = _likeliest(found, max_pieces)
     return tuple(piece for piece, _ in kept), tuple(score for _, score in kept)
+
+
+def evenly_spread(items: Iterable[T], most: int) -> list[T]:
+    """Every item, or of more than ``most`` every second, fourth, eighth... so that few are enough.
+
+    One pass that holds no more than ``most`` of them; between half of ``most`` and ``most`` stay.
+    """
+    kept: list[T] = []
+    stride = 1
+    for place, item in enumerate(items):
+        if place % stride:
+            continue
+        if len(kept) == most:
+            kept, stride = kept[::2], 2 * stride
+            if place % stride:
+                continue
+        kept.append(item)
+    return kept
 
 
 def _likeliest(found: list[tuple[str, float]], max_pieces: int) -> list[tuple[str, float]]:

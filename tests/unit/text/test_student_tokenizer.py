@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ernie_ray.text.cutter import cutter_from_bytes, read_cutter
 from ernie_ray.text.student_tokenizer import hashed_ngrams, normalised, student_tokenizer
 from ernie_ray.text.student_vocabulary import VocabularySettings, build_vocabulary
 from ernie_ray.text.tokenizer import TextTokenizer
+from ernie_ray.text.unigram import evenly_spread
 from tests.tiny_models import tiny_encoder
 
 CORPUS = [
@@ -117,6 +119,21 @@ def test_ngrams_are_hashed_as_documented():
 def test_the_order_of_the_texts_does_not_change_a_vocabulary():
     settings = VocabularySettings("words", max_pieces=10)
     assert build_vocabulary(settings, CORPUS) == build_vocabulary(settings, CORPUS[::-1])
+
+
+def test_subwords_are_trained_on_no_more_texts_than_asked_evenly_spread():
+    settings = VocabularySettings("subwords", max_pieces=50, max_texts=2)
+    pieces = build_vocabulary(settings, ["好书", "龘", "好店", "鑫", "书店"]).pieces
+    assert {"好", "书", "店"} <= set(pieces)
+    assert not {"龘", "鑫"} & set(pieces)
+
+
+@pytest.mark.parametrize(("num_items", "kept"), [(0, 0), (8, 8), (9, 5), (16, 8), (17, 5), (99, 7)])
+def test_items_are_thinned_evenly_in_one_pass(num_items, kept):
+    found = evenly_spread(iter(range(num_items)), 8)
+    assert len(found) == kept
+    assert len({b - a for a, b in pairwise(found)}) <= 1
+    assert found[:1] == list(range(num_items))[:1]
 
 
 def test_what_is_neither_tokenizer_nor_vocabulary_is_refused():
