@@ -50,6 +50,7 @@ THUCNEWS = TaskRows(
     "classification/thucnews_title/train.jsonl.gz",
     "classification/thucnews_title/dev.jsonl.gz",
     "classification/thucnews_title/test.jsonl.gz",
+    "unlabelled/zh_titles_queries",
 )
 AFQMC = TaskRows(
     "AFQMC",

@@ -1,0 +1,121 @@
+"""What `benchmarks.slim_quality` trains on each data set: teachers, students and their trials.
+
+Settings alone; nothing is run here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmarks.slim_data import AFQMC, CHNSENTICORP, THUCNEWS, TaskRows
+
+# The best on dev with the first seed: as many of these as a distilled student has trials.
+PLAIN_TRIALS = {
+    "bow": (
+        ("student.hidden_sizes=[]", "student.token_dropout=0.0", "training.dropout=0.3"),
+        (),
+        ("student.hidden_sizes=[]", "student.token_dropout=0.3"),
+        ("training.learning_rate=1e-3",),
+    ),
+    "cnn": (
+        (),
+        ("student.token_dropout=0.0",),
+        ("student.token_dropout=0.4",),
+        ("training.learning_rate=1e-3",),
+    ),
+    "lstm": (
+        (),
+        ("training.dropout=0.5",),
+        ("student.token_dropout=0.3",),
+        ("training.learning_rate=1e-3",),
+    ),
+}
+SOFT_TRIALS = (
+    ("distillation.temperature=1.0", "distillation.hard_weight=0.0"),
+    ("distillation.temperature=2.0", "distillation.hard_weight=0.2"),
+)
+# The plain student sees a tenth of the rows, so it gets more passes over them.
+PLAIN_EPOCHS = "training.num_epochs=12"
+# What 2.5 hours allow: two to four passes over the rows, the learning rate falling to 0 at the end.
+MAX_STEPS = {"bow": 2_500, "cnn": 3_000, "lstm": 2_000}
+SOFT_EVALUATION = ("training.eval_every_steps=500", "training.patience_evaluations=0")
+LSTM_LIMITS = ("student.num_units=128", "student.max_tokens=96")
+NUM_HELD_OUT = 2_000
+"""Rows of AFQMC's training file that choose checkpoints, since its dev rows are measured."""
+
+
+@dataclass(frozen=True)
+class StudentPlan:
+    """How often and from what one kind of student is trained.
+
+    Attributes:
+        seeds: The first one's dev rows choose among trials.
+        num_copies: Of each row.
+        copies_beside: Numbers of copies tried beside unlabelled texts.
+        kit_gain: Points that the kit gained on this data set.
+    """
+
+    seeds: tuple[int, ...]
+    num_copies: int
+    copies_beside: tuple[int, ...] = ()
+    kit_gain: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained on one data set.
+
+    Attributes:
+        rows: Where its rows are.
+        students: By kind.
+        metric: Decides and is shown.
+        settings: Of every training, the teacher's and the students'.
+        teacher: Settings of the teacher's training besides.
+        student: Settings of every student besides.
+        remark: Stands below the table.
+    """
+
+    rows: TaskRows
+    students: Mapping[str, StudentPlan]
+    metric: str = "accuracy"
+    settings: tuple[str, ...] = ()
+    teacher: tuple[str, ...] = ()
+    student: tuple[str, ...] = ()
+    remark: str = ""
+
+    @property
+    def num_copies(self) -> int:
+        """Copies of each row that the teacher labels."""
+        return max(student.num_copies for student in self.students.values())
+
+
+PLANS = {
+    "chnsenticorp": Plan(
+        CHNSENTICORP,
+        {
+            "bow": StudentPlan((1, 2, 3), 10, (0, 2), 1.3),
+            "cnn": StudentPlan((1, 2, 3), 10, (0, 2), 0.8),
+            # So many copies that it sees 80,000 rows at most.
+            "lstm": StudentPlan((1,), 9, (0, 1), 2.7),
+        },
+    ),
+    "thucnews": Plan(
+        THUCNEWS,
+        {"bow": StudentPlan((1,), 2, (0,)), "cnn": StudentPlan((1,), 2, (0,))},
+        teacher=("training.max_steps=1500", "model.max_tokens=64"),
+    ),
+    "afqmc": Plan(
+        AFQMC,
+        {"cnn": StudentPlan((1,), 2)},
+        metric="positive_f1",
+        # Three tenths of the pairs match, and their F1 is what counts.
+        settings=("training.metric=positive_f1", "training.class_weights=balanced"),
+        # The loss only begins to fall after 600 steps.
+        teacher=("training.max_steps=1000", "model.max_tokens=64"),
+        student=("student.hidden_sizes=[128]",),
+        remark="F1 of the pairs that match, which chose checkpoints, too; classes are weighed. "
+        f"Test: the set's dev rows; dev: the last {NUM_HELD_OUT:,} training rows, which no model "
+        "learnt from.",
+    ),
+}
