@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from ernie_ray.inference.predictor import Predictor
-from ernie_ray.jobs.storage import Location, Storage, staging_path
+from ernie_ray.jobs.storage import Location, Storage, staging_path, writing_to
 from ernie_ray.modeldir import (
     EmbeddingSpec,
     EncoderConfig,
@@ -36,6 +37,7 @@ from ernie_ray.models.start import StartSpec, read_spec, save_tokenizer
 from ernie_ray.models.text_network import TRAINING_ONLY, TextNetwork
 from ernie_ray.tasks import family_of
 from ernie_ray.text.cutter import cutter_file, read_cutter
+from ernie_ray.text.row_files import first_line
 from ernie_ray.training.checkpoint import read_checkpoint
 from ernie_ray.training.golden import golden_texts, parity_bounds
 from ernie_ray.training.graph import layer_names, result_names, write_graphs
@@ -133,10 +135,12 @@ def export_pretrained(
     )
     weights = {f"encoder.{key}": value for key, value in pretrained.weights.items()}
     label = ExportLabel(name, Lineage(pretrained=pretrained.source))
-    scratch = staging_path(storage.resolve(target))
-    scratch.mkdir()
+    location = storage.resolve(target)
+    scratch = staging_path(location)
     try:
-        save_tokenizer(pretrained.tokenizer, scratch)
+        with writing_to(location):
+            scratch.mkdir()
+            save_tokenizer(pretrained.tokenizer, scratch)
         return _export(spec, weights, scratch / TOKENIZER, (target, label, storage))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -152,13 +156,15 @@ def _export(
     network = build_network(spec)
     load_weights(network, weights)
     is_pair = not isinstance(spec.network, EncoderConfig) and spec.network.is_pair
-    folder = staging_path(storage.resolve(target))
-    folder.mkdir()
+    location = storage.resolve(target)
+    folder = staging_path(location)
     try:
-        shutil.copyfile(tokenizer, folder / tokenizer.name)
-        save_file({k: np.ascontiguousarray(v) for k, v in weights.items()}, folder / WEIGHTS)
-        if isinstance(network, TextNetwork):
-            write_graphs(network, folder)
+        with writing_to(location):
+            folder.mkdir()
+            shutil.copyfile(tokenizer, folder / tokenizer.name)
+            _save_weights(weights, folder / WEIGHTS)
+            if isinstance(network, TextNetwork):
+                write_graphs(network, folder)
         family = family_of(spec.task)
         cutter = read_cutter(
             tokenizer,
@@ -169,16 +175,24 @@ def _export(
         golden = golden_texts(
             network, cutter, spec.network.pad_token_id, is_pair=is_pair or family.takes_pairs
         )
-        write_golden_texts(folder, golden)
         manifest = _manifest(spec, label, network).model_copy(
             update={"parity": parity_bounds(golden)}
         )
-        seal_model_dir(folder, manifest)
+        with writing_to(location):
+            write_golden_texts(folder, golden)
+            seal_model_dir(folder, manifest)
         for engine in _PROVED_ENGINES if isinstance(network, TextNetwork) else ("numpy",):
             Predictor.from_dir(folder, engine=engine, precision="fp32")
         return storage.publish(folder, target, last=MANIFEST)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _save_weights(weights: Mapping[str, NDArray[np.float32]], path: Path) -> None:
+    try:
+        save_file({name: np.ascontiguousarray(values) for name, values in weights.items()}, path)
+    except SafetensorError as error:  # how that library says that the disk is full
+        raise OSError(first_line(error)) from error
 
 
 def _manifest(spec: StartSpec, label: ExportLabel, network: Network) -> Manifest:

@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from ernie_ray.errors import ConfigError, DataError, SourceError
 from ernie_ray.jobs.file_digests import digests_of_files
 from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, rows_of, texts_of
 from ernie_ray.jobs.row_dataset import WORK_CPUS, blocks_in_order, row_dataset
-from ernie_ray.jobs.storage import Location
+from ernie_ray.jobs.storage import Location, writing_to
 from ernie_ray.modeldir import TaskSpec
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.example import Example, texts_with_rows
@@ -90,7 +91,8 @@ def build_feature_cache(
         The cache, in input order; its summary has the rows per file and the skipped rows.
 
     Raises:
-        DataError: A file or row cannot be used; the message names file, line and field.
+        DataError: A file or row cannot be used; the message names file, line and field. Or the
+            cache cannot be written.
         SourceError: The tokenizer cannot be read.
         ConfigError: A ranking is to be measured, but no column names the rows' query.
     """
@@ -114,31 +116,33 @@ def build_feature_cache(
     notes: Counter[str] = Counter()
     names = [file.name for file in files]
     bar = tqdm(desc="tokenize", unit=" rows", disable=not show_progress)
-    with (
-        bar,
-        CacheWriter(
-            path,
-            digest=digest,
-            file_names=names,
-            labels=request.labels,
-            label_width=_label_width(request),
-            teacher_width=_teacher_width(request),
-            has_windows=family.is_per_token,
-            has_infos=request.measures,
-            has_texts=request.has_texts,
-        ) as writer,
-    ):
+    cache = CacheWriter(
+        path,
+        digest=digest,
+        file_names=names,
+        labels=request.labels,
+        label_width=_label_width(request),
+        teacher_width=_teacher_width(request),
+        has_windows=family.is_per_token,
+        has_infos=request.measures,
+        has_texts=request.has_texts,
+    )
+    with bar, ExitStack() as stack:
+        with writing_to(path):
+            writer = stack.enter_context(cache)
         for block in blocks_in_order(dataset):
             good = bad_rows.good(block)
             notes.update(note for note in good["note"].to_pylist() if note)
-            writer.write(good.filter(pc.is_valid(good["input_ids"])))
+            with writing_to(path):
+                writer.write(good.filter(pc.is_valid(good["input_ids"])))
             bar.update(block.num_rows)
         bad_rows.refuse_none_left(writer.num_rows)
         if writer.num_rows == 0:
             raise DataError(f"{request.location}: no row is left to learn from ({dict(notes)})")
-        return writer.finish(
-            num_skipped=bad_rows.num_skipped, skipped=bad_rows.skipped, notes=notes
-        )
+        with writing_to(path):
+            return writer.finish(
+                num_skipped=bad_rows.num_skipped, skipped=bad_rows.skipped, notes=notes
+            )
 
 
 def collect_labels(

@@ -76,7 +76,8 @@ def write_student_start(folder: Path, spec: StartSpec, vocabulary: VocabularySpe
 
 def save_tokenizer(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:
     """Write ``tokenizer.json`` into a folder."""
-    tokenizer.save(str(folder / TOKENIZER), pretty=False)
+    # The library's own ``save`` raises a bare Exception where the disk is full.
+    (folder / TOKENIZER).write_text(tokenizer.to_str(), encoding="utf-8")
 
 
 def read_spec(folder: Path) -> StartSpec:

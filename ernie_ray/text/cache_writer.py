@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -84,7 +85,9 @@ class CacheWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._writer.close()
+        # A finished cache is closed already; to close an unfinished one may fail on a full disk.
+        with suppress(OSError, pa.ArrowException):
+            self._writer.close()
         shutil.rmtree(self._partial, ignore_errors=True)
 
     def write(self, rows: pa.Table) -> None:

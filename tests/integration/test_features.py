@@ -11,8 +11,10 @@ from ernie_ray.jobs.prepare import prepare
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import ClassificationSpec, EmbeddingSpec
 from ernie_ray.text.cache import FeatureCache
+from ernie_ray.text.cache_writer import CacheWriter
 from ernie_ray.text.row_schema import RowSchema
 from ernie_ray.text.tokenizer import TextTokenizer
+from tests.full_disk import files_up_to
 from tests.remote_files import upload_interrupted_after
 
 pytestmark = [
@@ -67,6 +69,27 @@ def test_the_cache_holds_what_tokenizing_in_order_gives(tmp_path, tokenizer_json
     assert labels.ravel().tolist() == [line["label"] for line in lines]
     assert list(cache.summary.num_rows_per_file.values()) == [3000] * 5
     assert cache.summary.num_truncated == sum(row.is_truncated for row in expected) > 0
+
+
+def test_a_disk_that_fills_up_is_named_and_the_same_call_goes_on(
+    tmp_path, tokenizer_json, monkeypatch
+):
+    request = request_for(write_rows(tmp_path / "a.jsonl", 3000), tokenizer_json)
+    caches = tmp_path / "caches"
+    write = CacheWriter.write
+
+    def write_without_room(writer, rows):
+        with files_up_to(2_000):  # around the cache alone: Ray's logs have grown longer
+            write(writer, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CacheWriter, "write", write_without_room)
+        with pytest.raises(DataError) as end:
+            build_feature_cache(request, cache_dir=caches)
+    assert f"{caches}/" in str(end.value)
+    assert ": cannot be written: " in str(end.value)
+    assert not list(caches.iterdir())
+    assert len(build_feature_cache(request, cache_dir=caches)) == 3000
 
 
 def test_the_same_content_is_tokenized_once(tmp_path, tokenizer_json):

@@ -20,12 +20,11 @@ def rows(tmp_path):
 
 
 @pytest.fixture
-def fails(tiny_model_dir, rows, monkeypatch, capsys):
+def message_of(monkeypatch, capsys):
     """Run a command that cannot write its output; gives the line that says so."""
 
-    def run(verb, output, *options):
-        words = [verb, str(tiny_model_dir), str(rows), "--engine", "onnxruntime", "--quiet"]
-        monkeypatch.setattr(sys, "argv", ["ernie-ray", *words, "--output", str(output), *options])
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["ernie-ray", *map(str, words)])
         with pytest.raises(SystemExit) as end:
             main()
         assert end.value.code == 1
@@ -34,6 +33,17 @@ def fails(tiny_model_dir, rows, monkeypatch, capsys):
         assert ": cannot be written: " in message
         assert len(message.splitlines()) == 1
         return message
+
+    return run
+
+
+@pytest.fixture
+def fails(tiny_model_dir, rows, message_of):
+    """Run a model over rows; gives the line that says why its output cannot be written."""
+
+    def run(verb, output, *options):
+        words = [tiny_model_dir, rows, "--engine", "onnxruntime", "--quiet"]
+        return message_of(verb, *words, "--output", output, *options)
 
     return run
 
@@ -76,3 +86,14 @@ def test_a_disk_that_fills_up_under_an_evaluation_is_one_clear_line(fails, tmp_p
     with files_up_to(512):
         assert f"{tmp_path}/out.json: " in fails("evaluate", tmp_path / "out.json")
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+@pytest.mark.parametrize("num_bytes", [0, 4096, 60_000])
+def test_a_disk_that_fills_up_under_an_export_is_one_clear_line(
+    message_of, tiny_embedding_dir, tmp_path, num_bytes
+):
+    target = tmp_path / "model"
+    with files_up_to(num_bytes):
+        message = message_of("export", "--pretrained", tiny_embedding_dir, target)
+    assert f"{target}: cannot be written: " in message
+    assert not list(tmp_path.iterdir())

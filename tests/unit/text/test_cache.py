@@ -8,6 +8,7 @@ from ernie_ray.errors import DataError
 from ernie_ray.text.cache import ARROW_FILE, SUMMARY_FILE, FeatureCache
 from ernie_ray.text.cache_writer import CacheWriter
 from ernie_ray.text.features import TokenIds
+from tests.full_disk import files_up_to
 
 FILES = ("a.jsonl", "b.jsonl")
 
@@ -107,6 +108,12 @@ def test_an_unfinished_cache_leaves_nothing_behind(tmp_path):
     with CacheWriter(tmp_path / "cache", digest="d", file_names=FILES) as writer:
         writer.write(table([row_of(3)]))
         assert list(tmp_path.iterdir()) != []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_finds_no_room_leaves_nothing_behind(tmp_path):
+    with files_up_to(2_000), pytest.raises(OSError, match="File too large"):
+        write(tmp_path / "cache", [table([row_of(20)] * 500)])
     assert list(tmp_path.iterdir()) == []
 
 
