@@ -170,10 +170,11 @@ def _minutes(result: TinyResult, student: str) -> str:
     # Imported late: Ray reads its environment, which `connect` sets.
     from ernie_ray.jobs import runs
     from ernie_ray.jobs.comparison import DISTILLED
+    from ernie_ray.jobs.storage import Storage
 
     stages = [student, *(["general"] if student == DISTILLED else [])]
     folders = [Path(str(result.stages[stage])).parent for stage in stages]
-    facts = [json.loads((folder / runs.FACTS).read_text("utf-8")) for folder in folders]
+    facts = [runs.read_json(f"{folder}/{runs.FACTS}", Storage()) for folder in folders]
     return f"{sum(sum(fact['seconds'].values()) for fact in facts) / 60:.0f}"
 
 

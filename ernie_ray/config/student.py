@@ -40,7 +40,7 @@ class StudentSection(Section):
     )
     max_pieces: int = Field(35_000, gt=0, description="Most pieces of the vocabulary.")
     max_texts: int = Field(
-        20_000, gt=0, description="Most texts that sub-words are trained on, evenly spread."
+        20_000, gt=0, description="Most texts that sub-words are trained on, drawn at random."
     )
     min_count: int = Field(1, gt=0, description="Rarer characters and words are unknown.")
     lowercase: bool = Field(True, description="Fold case.")

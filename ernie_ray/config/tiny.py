@@ -107,7 +107,7 @@ class VocabularySection(Section):
         description="Most pieces that are trained; single characters of the teacher's come on top.",
     )
     max_texts: int = Field(
-        20_000, gt=0, description="Most texts that pieces are trained on, evenly spread."
+        20_000, gt=0, description="Most texts that pieces are trained on, drawn at random."
     )
     lowercase: bool = Field(True, description="Trained pieces fold case.")
 

@@ -30,7 +30,7 @@ class VocabularySettings:
     Attributes:
         kind: Characters, words, sub-words or n-grams.
         max_pieces: Most pieces kept, the most frequent first; not for n-grams.
-        max_texts: Most texts that sub-words are trained on, evenly spread.
+        max_texts: Most texts that sub-words are trained on, drawn at random.
         min_count: Rarer characters and words are unknown.
         lowercase: Fold case.
         orders: Lengths of the n-grams.

@@ -43,7 +43,7 @@ def train_subword_tokenizer(
         max_pieces: Most pieces that are trained, special ones included.
         lowercase: Fold case.
         characters: Known besides, so that text unlike the corpus is cut small and not to unknown.
-        max_texts: Train on so many at most, evenly spread; None: on all.
+        max_texts: Train on so many at most, drawn at random; None: on all.
 
     Raises:
         DataError: There is no text.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
+from random import Random
 from typing import TypeVar
 
 import orjson
@@ -47,13 +48,13 @@ def train_pieces(
         max_pieces: Most pieces, unless the corpus has more characters.
         pre_tokenizer: Cuts where no piece may reach across.
         normalizer: Applied before; None: the texts are as they shall be.
-        max_texts: Read so many at most, evenly spread, since the trainer's time and memory grow
+        max_texts: Read so many at most, drawn at random, since the trainer's time and memory grow
             with the corpus and its pieces hardly change; None: all.
 
     Raises:
         DataError: There is no text.
     """
-    read = texts if max_texts is None else evenly_spread(texts, max_texts)
+    read = texts if max_texts is None else sample_of(texts, max_texts)
     words = _words(read, pre_tokenizer, normalizer)
     characters = set(chain.from_iterable(words))
     trainer = UnigramTrainer(
@@ -73,21 +74,19 @@ def train_pieces(
     return tuple(piece for piece, _ in kept), tuple(score for _, score in kept)
 
 
-def evenly_spread(items: Iterable[T], most: int) -> list[T]:
-    """Every item, or of more than ``most`` every second, fourth, eighth... so that few are enough.
+def sample_of(items: Iterable[T], most: int) -> list[T]:
+    """Draw at most ``most`` items, each as likely as another, in one pass; always the same ones.
 
-    One pass that holds no more than ``most`` of them; between half of ``most`` and ``most`` stay.
+    Algorithm R (Vitter 1985, "Random Sampling with a Reservoir"). Not every n-th item: of pairs,
+    whose texts follow one another, that might be the first texts alone.
     """
+    random = Random(0)
     kept: list[T] = []
-    stride = 1
     for place, item in enumerate(items):
-        if place % stride:
-            continue
-        if len(kept) == most:
-            kept, stride = kept[::2], 2 * stride
-            if place % stride:
-                continue
-        kept.append(item)
+        if place < most:
+            kept.append(item)
+        elif (slot := random.randrange(place + 1)) < most:
+            kept[slot] = item
     return kept
 
 

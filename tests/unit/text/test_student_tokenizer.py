@@ -1,5 +1,4 @@
 import json
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from ernie_ray.text.cutter import cutter_from_bytes, read_cutter
 from ernie_ray.text.student_tokenizer import hashed_ngrams, normalised, student_tokenizer
 from ernie_ray.text.student_vocabulary import VocabularySettings, build_vocabulary
 from ernie_ray.text.tokenizer import TextTokenizer
-from ernie_ray.text.unigram import evenly_spread
+from ernie_ray.text.unigram import sample_of
 from tests.tiny_models import tiny_encoder
 
 CORPUS = [
@@ -121,19 +120,25 @@ def test_the_order_of_the_texts_does_not_change_a_vocabulary():
     assert build_vocabulary(settings, CORPUS) == build_vocabulary(settings, CORPUS[::-1])
 
 
-def test_subwords_are_trained_on_no_more_texts_than_asked_evenly_spread():
-    settings = VocabularySettings("subwords", max_pieces=50, max_texts=2)
-    pieces = build_vocabulary(settings, ["好书", "龘", "好店", "鑫", "书店"]).pieces
-    assert {"好", "书", "店"} <= set(pieces)
-    assert not {"龘", "鑫"} & set(pieces)
+def test_subwords_are_trained_on_no_more_texts_than_asked():
+    texts = ["好好", "书书", "店店", "龘龘", "鑫鑫"]
+    for max_texts in (2, 5):
+        settings = VocabularySettings("subwords", max_pieces=50, max_texts=max_texts)
+        pieces = build_vocabulary(settings, texts).pieces
+        assert len({character for piece in pieces for character in piece}) == max_texts
 
 
-@pytest.mark.parametrize(("num_items", "kept"), [(0, 0), (8, 8), (9, 5), (16, 8), (17, 5), (99, 7)])
-def test_items_are_thinned_evenly_in_one_pass(num_items, kept):
-    found = evenly_spread(iter(range(num_items)), 8)
-    assert len(found) == kept
-    assert len({b - a for a, b in pairwise(found)}) <= 1
-    assert found[:1] == list(range(num_items))[:1]
+@pytest.mark.parametrize("num_items", [0, 8, 9, 1000])
+def test_a_sample_has_each_item_once_and_is_drawn_again_alike(num_items):
+    found = sample_of(iter(range(num_items)), 8)
+    assert len(set(found)) == len(found) == min(num_items, 8)
+    assert found == sample_of(range(num_items), 8)
+
+
+def test_a_sample_of_pairs_has_first_and_second_texts_and_those_of_all_places():
+    found = np.array(sample_of(range(10_000), 1000))
+    assert 400 < np.sum(found % 2) < 600
+    assert all(50 < np.sum(found // 1000 == tenth) < 150 for tenth in range(10))
 
 
 def test_what_is_neither_tokenizer_nor_vocabulary_is_refused():
