@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs.storage import Location, Storage, staging_path, writing_to
@@ -30,14 +28,14 @@ from ernie_ray.modeldir import (
     seal_model_dir,
 )
 from ernie_ray.modeldir.folder import MANIFEST, TOKENIZER, WEIGHTS, write_golden_texts
+from ernie_ray.modeldir.weight_files import write_arrays, write_tokenizer
 from ernie_ray.models.build import Network, build_network
 from ernie_ray.models.encoder import load_weights
 from ernie_ray.models.pretrained import PretrainedEncoder
-from ernie_ray.models.start import StartSpec, read_spec, save_tokenizer
+from ernie_ray.models.start import StartSpec, read_spec
 from ernie_ray.models.text_network import TRAINING_ONLY, TextNetwork
 from ernie_ray.tasks import family_of
 from ernie_ray.text.cutter import cutter_file, read_cutter
-from ernie_ray.text.row_files import first_line
 from ernie_ray.training.checkpoint import read_checkpoint
 from ernie_ray.training.golden import golden_texts, parity_bounds
 from ernie_ray.training.graph import layer_names, result_names, write_graphs
@@ -140,7 +138,7 @@ def export_pretrained(
     try:
         with writing_to(location):
             scratch.mkdir()
-            save_tokenizer(pretrained.tokenizer, scratch)
+            write_tokenizer(scratch / TOKENIZER, pretrained.tokenizer)
         return _export(spec, weights, scratch / TOKENIZER, (target, label, storage))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -162,7 +160,7 @@ def _export(
         with writing_to(location):
             folder.mkdir()
             shutil.copyfile(tokenizer, folder / tokenizer.name)
-            _save_weights(weights, folder / WEIGHTS)
+            write_arrays(folder / WEIGHTS, weights)
             if isinstance(network, TextNetwork):
                 write_graphs(network, folder)
         family = family_of(spec.task)
@@ -186,13 +184,6 @@ def _export(
         return storage.publish(folder, target, last=MANIFEST)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _save_weights(weights: Mapping[str, NDArray[np.float32]], path: Path) -> None:
-    try:
-        save_file({name: np.ascontiguousarray(values) for name, values in weights.items()}, path)
-    except SafetensorError as error:  # how that library says that the disk is full
-        raise OSError(first_line(error)) from error
 
 
 def _manifest(spec: StartSpec, label: ExportLabel, network: Network) -> Manifest:

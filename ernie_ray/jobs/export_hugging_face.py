@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from ernie_ray.jobs.storage import Location, Storage, staging_path
+from ernie_ray.jobs.storage import Location, Storage, staging_path, writing_to
 from ernie_ray.models.pretrained import PretrainedEncoder, write_hugging_face
 from ernie_ray.models.pretrained.hugging_face import CONFIG
 
@@ -24,11 +24,14 @@ def export_hugging_face(
 
     Raises:
         ConfigError: The layout has no such pooling.
+        DataError: It cannot be written there.
     """
-    folder = staging_path(storage.resolve(target))
-    folder.mkdir()
+    location = storage.resolve(target)
+    folder = staging_path(location)
     try:
-        write_hugging_face(pretrained, folder)
+        with writing_to(location):
+            folder.mkdir()
+            write_hugging_face(pretrained, folder)
         return storage.publish(folder, target, last=CONFIG)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

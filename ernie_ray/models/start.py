@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import tokenizers
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from ernie_ray.modeldir import NetworkConfig, Pooling, TaskSpec, VocabularySpec
 from ernie_ray.modeldir.folder import TOKENIZER, VOCABULARY, WEIGHTS
+from ernie_ray.modeldir.weight_files import write_arrays, write_tokenizer
 from ernie_ray.models.pretrained import PretrainedEncoder
 
 SPEC = "start.json"
@@ -56,9 +56,8 @@ def write_start(folder: Path, spec: StartSpec, pretrained: PretrainedEncoder) ->
         spec: Describes ``pretrained`` and the task.
         pretrained: Gives weights and tokenizer.
     """
-    save_tokenizer(pretrained.tokenizer, folder)
-    # safetensors refuses views; trimmed and sliced arrays may be some.
-    save_file({k: np.ascontiguousarray(v) for k, v in pretrained.weights.items()}, folder / WEIGHTS)
+    write_tokenizer(folder / TOKENIZER, pretrained.tokenizer)
+    write_arrays(folder / WEIGHTS, pretrained.weights)
     (folder / SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
 
 
@@ -74,12 +73,6 @@ def write_student_start(folder: Path, spec: StartSpec, vocabulary: VocabularySpe
     (folder / SPEC).write_text(spec.model_dump_json(indent=1), encoding="utf-8")
 
 
-def save_tokenizer(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:
-    """Write ``tokenizer.json`` into a folder."""
-    # The library's own ``save`` raises a bare Exception where the disk is full.
-    (folder / TOKENIZER).write_text(tokenizer.to_str(), encoding="utf-8")
-
-
 def read_spec(folder: Path) -> StartSpec:
     """Read what a start folder describes."""
     return StartSpec.model_validate_json((folder / SPEC).read_bytes())
@@ -93,7 +86,7 @@ def read_encoder_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
 
 def write_warm_weights(folder: Path, weights: Mapping[str, NDArray[np.float32]]) -> None:
     """Add weights that replace those of the encoder and the head's random ones."""
-    save_file({k: np.ascontiguousarray(v) for k, v in weights.items()}, folder / _WARM_WEIGHTS)
+    write_arrays(folder / _WARM_WEIGHTS, weights)
 
 
 def read_warm_weights(folder: Path) -> dict[str, NDArray[np.float32]]:

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from ernie_ray.errors import CheckpointError
+from ernie_ray.modeldir.weight_files import write_arrays
 from ernie_ray.training.loss_scale import LossScale
 from ernie_ray.training.patience import Patience
 
@@ -80,8 +80,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         CheckpointError: There is no room, or the folder cannot be written.
     """
     with explained_write(checkpoint.position.step):
-        save_file(dict(checkpoint.weights), folder / WEIGHTS)
-        save_file(dict(checkpoint.optimizer), folder / OPTIMIZER)
+        write_arrays(folder / WEIGHTS, checkpoint.weights)
+        write_arrays(folder / OPTIMIZER, checkpoint.optimizer)
         state = CheckpointState(
             position=checkpoint.position,
             metrics=dict(checkpoint.metrics),
@@ -98,7 +98,7 @@ def explained_write(step: int) -> Iterator[None]:
     """Turn what goes wrong while the checkpoint of a step is written or copied into our error."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise CheckpointError(
             f"the checkpoint of step {step} could not be written ({error}); make room, then run "
             "the same command again: it goes on from the checkpoint before"

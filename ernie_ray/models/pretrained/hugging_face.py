@@ -9,11 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import save_file
-
 from ernie_ray.errors import ConfigError
 from ernie_ray.modeldir import EncoderConfig, Pooling
 from ernie_ray.modeldir.folder import TOKENIZER
+from ernie_ray.modeldir.weight_files import write_arrays, write_tokenizer
 from ernie_ray.models.pretrained.layouts import HUGGING_FACE
 from ernie_ray.models.pretrained.pretrained_encoder import PretrainedEncoder
 from ernie_ray.models.pretrained.renaming import from_our_names
@@ -45,9 +44,9 @@ def write_hugging_face(encoder: PretrainedEncoder, folder: Path) -> None:
             f"{known}"
         )
     weights = from_our_names(encoder.weights, HUGGING_FACE)
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    write_arrays(folder / WEIGHTS, weights, metadata={"format": "pt"})
     write_config(encoder.config, folder)
-    encoder.tokenizer.save(str(folder / TOKENIZER))
+    write_tokenizer(folder / TOKENIZER, encoder.tokenizer)
     length = encoder.config.max_positions
     tokenizer = {
         "tokenizer_class": "PreTrainedTokenizerFast",

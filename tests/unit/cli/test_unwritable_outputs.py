@@ -88,12 +88,14 @@ def test_a_disk_that_fills_up_under_an_evaluation_is_one_clear_line(fails, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
+@pytest.mark.parametrize("layout", ["ernie-ray", "hugging-face"])
 @pytest.mark.parametrize("num_bytes", [0, 4096, 60_000])
 def test_a_disk_that_fills_up_under_an_export_is_one_clear_line(
-    message_of, tiny_embedding_dir, tmp_path, num_bytes
+    message_of, tiny_embedding_dir, tmp_path, layout, num_bytes
 ):
     target = tmp_path / "model"
+    words = ("--pretrained", tiny_embedding_dir, "--layout", layout)
     with files_up_to(num_bytes):
-        message = message_of("export", "--pretrained", tiny_embedding_dir, target)
+        message = message_of("export", *words, target)
     assert f"{target}: cannot be written: " in message
     assert not list(tmp_path.iterdir())
