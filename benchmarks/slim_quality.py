@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from benchmarks.slim_runs import Score
 
 TITLE = "Slim: what distillation gains"
+_TABLE = "table.md"
 
 
 def main() -> None:
@@ -56,11 +57,12 @@ def main() -> None:
     options = parser.parse_args()
     require_data()
     with connect(num_cpus=options.threads + 1):
-        bodies: list[str] = []
         for name in options.sets:
             contest = _Contest(PLANS[name], options.folder / name, options)
-            bodies.append(contest.table())
-            # Written after each set: what is there is not lost with what comes.
+            (options.folder / name / _TABLE).write_text(contest.table(), encoding="utf-8")
+            # Written after each set, with those of earlier calls: no table is lost.
+            tables = (options.folder / one / _TABLE for one in PLANS)
+            bodies = [one.read_text(encoding="utf-8") for one in tables if one.exists()]
             path = write_result(
                 "slim_quality", TITLE, command_line("slim_quality"), "\n\n".join(bodies)
             )

@@ -1,7 +1,7 @@
 """Choose which teacher-labelled rows are worth learning from: by confidence, and by class.
 
-Pure functions over logits. Rows that count as labelled are never left out; whether an augmented
-copy does, the caller says.
+Pure functions over what a teacher answered. Rows that count as labelled are never left out; whether
+an augmented copy does, the caller says.
 
 Dimension key: N rows, C classes.
 """
@@ -39,14 +39,18 @@ def keep_confident(
 
 
 def keep_balanced(
-    logits: NDArray[np.float32], is_labelled: NDArray[np.bool_], seed: int
+    classes: NDArray[np.integer], is_labelled: NDArray[np.bool_], seed: int
 ) -> NDArray[np.bool_]:
     """Say which rows to keep so that the teacher gives every class equally often, [N].
+
+    Args:
+        classes: The teacher's first choices, [N].
+        is_labelled: Rows that stay, [N].
+        seed: Draws the rows of the larger classes.
 
     Among the rows that do not count as labelled each class that the teacher found keeps as many as
     the rarest of them has, drawn by ``seed``: keeping the surest would leave only easy texts.
     """
-    classes = logits.argmax(axis=1)
     free = np.flatnonzero(~is_labelled)
     found, counts = np.unique(classes[free], return_counts=True)
     keep = is_labelled.copy()

@@ -143,7 +143,7 @@ def embeddings_of_pieces(teacher: PretrainedEncoder, tokenizer: tokenizers.Token
     theirs = teacher.tokenizer
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
     if vocabulary == theirs.get_vocab(with_added_tokens=True):
-        return table
+        return table[: len(vocabulary)]  # the table may be padded to a round number
     marker = theirs.token_to_id(METASPACE)
     pieces = sorted(vocabulary, key=vocabulary.__getitem__)
     texts = [_text_of(piece) for piece in pieces]

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from ernie_ray.jobs.file_digests import expected_rows
 from ernie_ray.jobs.prediction_files import Format, open_writer
 from ernie_ray.jobs.row_blocks import BadRowFilter, with_given_names
+from ernie_ray.jobs.row_check import check_every_row
 from ernie_ray.jobs.row_dataset import WORK_CPUS, blocks_in_order, row_dataset
 from ernie_ray.jobs.storage import Location, Storage, staging_path
 from ernie_ray.text.augment import AugmentSettings, WordsByTag, augmented, copy_random
@@ -97,6 +98,7 @@ def augment(
     Raises:
         DataError: A file or row cannot be used.
     """
+    check_every_row(request.files, request.schema, request.on_bad, show_progress=show_progress)
     tagged = (
         row_dataset(request.files, request.schema, block_bytes=block_bytes)
         .map_batches(_tag_block, batch_size=None, batch_format="pyarrow", num_cpus=WORK_CPUS)

@@ -19,8 +19,9 @@ from ernie_ray.jobs.chunk_run import Pool
 from ernie_ray.jobs.comparison import DISTILLED, Comparison, Contest, publish
 from ernie_ray.jobs.file_digests import digest_of, digests_of_files
 from ernie_ray.jobs.label import label
-from ernie_ray.jobs.label_request import LabelRequest, Selection
+from ernie_ray.jobs.label_request import LabelRequest, Selection, refuse_unfit
 from ernie_ray.jobs.row_blocks import checked_schema
+from ernie_ray.jobs.row_check import check_every_row
 from ernie_ray.jobs.slim_report import SlimReport
 from ernie_ray.jobs.stopwatch import timed
 from ernie_ray.jobs.storage import Location, Storage
@@ -30,7 +31,7 @@ from ernie_ray.tasks import family_of
 from ernie_ray.tasks.metric_choice import choose_metric
 from ernie_ray.text.row_files import DataFile
 from ernie_ray.text.row_schema import RowSchema
-from ernie_ray.text.rows import files_of, read_rows
+from ernie_ray.text.rows import files_of
 
 R = TypeVar("R", SlimRecipe, TinyRecipe)
 
@@ -97,21 +98,22 @@ class Chain(Generic[R]):
         """Say what the recipe lacks that a later stage, after hours of work, would say.
 
         Raises:
-            DataError: There is no file of a known format at one of the places, or a dev or test row
-                cannot be used.
-            ConfigError: The task has not the metric or the losses that a training asks for.
+            DataError: There is no file of a known format at one of the places, or a training, dev
+                or test row cannot be used.
+            ConfigError: The task has not the metric or the losses that a training asks for, or the
+                teacher cannot choose among rows as the recipe says.
         """
-        data = self.recipe.data
+        recipe, data = self.recipe, self.recipe.data
         places = {"train": (data.train,), "dev": (data.dev,), "test": (data.test,)}
         for name, chosen in (places | {"unlabelled": data.unlabelled}).items():
             try:
-                self.files(*chosen)
-                if name in ("dev", "test"):
-                    self._read_measured(chosen[0])
+                files = self.files(*chosen)
+                if name != "unlabelled":
+                    self._check_rows(files, measures=name != "train")
             except DataError as error:
                 raise DataError(f"data.{name}: {error}") from error
         for name in ("training", "plain_training"):
-            training = getattr(self.recipe, name)
+            training = getattr(recipe, name)
             if training is None:
                 continue
             choose_metric(family_of(self.task), training.metric, f"{name}.metric")
@@ -119,12 +121,13 @@ class Chain(Generic[R]):
                 check_class_losses(task_section(self.task), training, name)
             except ValueError as error:
                 raise ConfigError(str(error)) from error
+        refuse_unfit(self._selection(0), self.teacher, recipe.teacher.model)
 
-    def _read_measured(self, name: str) -> None:
-        schema = checked_schema(self.schema, self.task, measures=True)
-        rows = read_rows(self.storage.resolve(name), schema, on_bad=self.recipe.data.bad_rows)
-        if not sum(1 for _ in rows):  # reads every row, so that a bad one is met
-            raise DataError(f"{self.storage.resolve(name)}: no row can be measured")
+    def _check_rows(self, files: tuple[DataFile, ...], *, measures: bool) -> None:
+        schema = checked_schema(self.schema, self.task, measures=measures)
+        on_bad = self.recipe.data.bad_rows
+        if not check_every_row(files, schema, on_bad, show_progress=self.show_progress):
+            raise DataError(f"{files[0].name}: there is no row")
 
     def timed(self, stage: str) -> AbstractContextManager[None]:
         """Note how long a stage took."""
@@ -154,7 +157,7 @@ class Chain(Generic[R]):
             files=self.files(*names),
             schema=schema,
             settings=TeacherSettings(teacher.engine, teacher.precision, settings.batch_tokens),
-            selection=Selection(settings.min_confidence, settings.balance, seed),
+            selection=self._selection(seed),
             on_bad=self.recipe.data.bad_rows,
         )
         key = digest_of(
@@ -168,6 +171,10 @@ class Chain(Generic[R]):
         pool = Pool(settings.num_actors, settings.cpus_per_actor, settings.gpus_per_actor)
         label(request, name, storage=self.storage, pool=pool, show_progress=self.show_progress)
         return name
+
+    def _selection(self, seed: int) -> Selection:
+        settings = self.recipe.label
+        return Selection(settings.min_confidence, settings.balance, seed)
 
     def end(
         self, models: dict[str, str], *, stages: dict[str, str], remark: str = ""

@@ -18,6 +18,7 @@ from ernie_ray.jobs.cpu_share import cpu_share, cpus_of_nodes
 from ernie_ray.jobs.file_digests import expected_rows
 from ernie_ray.jobs.parts import Parts
 from ernie_ray.jobs.row_blocks import BadRowFilter
+from ernie_ray.jobs.row_check import check_every_row
 from ernie_ray.jobs.row_chunks import END_OF_FILE, Chunking, chunk_entry, read_chunks, unpack
 from ernie_ray.text.row_files import DataFile
 from ernie_ray.text.row_schema import RowSchema
@@ -55,6 +56,8 @@ class ChunkRun:
         rows_per_chunk: Rows that are kept together, and lost together when the run is killed.
         load: Loads the model with a number of threads (None: its own choice). Crosses process
             borders.
+        checks_first: Read every row before the model sees one: where the model is slow, a bad row
+            at the end would cost hours.
     """
 
     desc: str
@@ -63,6 +66,7 @@ class ChunkRun:
     on_bad: OnBad
     rows_per_chunk: int
     load: Callable[[int | None], RowWork]
+    checks_first: bool = False
 
 
 def run_chunks(run: ChunkRun, parts: Parts, pool: Pool, *, show_progress: bool) -> dict[int, int]:
@@ -75,6 +79,8 @@ def run_chunks(run: ChunkRun, parts: Parts, pool: Pool, *, show_progress: bool) 
         DataError: A file or row cannot be used.
         ErnieRayError: As ``run.load`` or what it loads raised it.
     """
+    if run.checks_first and not parts.num_rows:
+        check_every_row(run.files, run.schema, run.on_bad, show_progress=show_progress)
     chunking = Chunking(run.rows_per_chunk, frozenset(parts.num_rows))
     entries = (
         _entries_on_ray(run, chunking, pool) if pool.num_actors else _entries_here(run, chunking)
@@ -150,11 +156,11 @@ def _entries_on_ray(
 
     from ernie_ray.jobs.row_dataset import READ_CPUS, blocks_in_order, chunk_dataset
 
-    num_cpus = pool.cpus_per_actor
-    if not num_cpus:
-        shared = cpu_share(cpus_of_nodes(), pool.num_actors, READ_CPUS)
-        num_cpus = 1.0 if pool.gpus_per_actor else shared
-    dataset = chunk_dataset(run.files, run.schema, chunking).map_batches(
+    shared = cpu_share(cpus_of_nodes(), pool.num_actors, READ_CPUS)
+    num_cpus = pool.cpus_per_actor or (1.0 if pool.gpus_per_actor else shared)
+    # Where actors leave no CPU, a reader that asks for one would never start.
+    max_readers = None if num_cpus <= shared else pool.num_actors
+    dataset = chunk_dataset(run.files, run.schema, chunking, max_readers).map_batches(
         _Actor,
         fn_constructor_kwargs={"load": run.load, "num_threads": max(1, round(num_cpus))},
         batch_size=1,

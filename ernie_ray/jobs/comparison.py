@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +35,8 @@ from ernie_ray.modeldir.folder import WEIGHTS, read_manifest
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.example import text_of
 from ernie_ray.text.features import TokenIds
-from ernie_ray.text.row_schema import Row, RowSchema
-from ernie_ray.text.rows import files_of, read_rows
+from ernie_ray.text.row_schema import RowSchema
+from ernie_ray.text.rows import RowReader, files_of, read_rows
 from ernie_ray.text.tokenizer import Text
 
 REPORT, TABLE, PLOT = "report.json", "table.txt", "quality"
@@ -112,16 +113,19 @@ class Comparison:
         task = self._contest.task
         if not isinstance(task, ClassificationSpec):
             # Ranks and correlations of equal numbers do not depend on the number.
-            values = [self._worth_of_zeros(self._rows_of(name)) for name in self._splits.values()]
+            values = [self._worth_of_zeros(name) for name in self._splits.values()]
         else:
             worth = constant_micro_f1 if task.multi_label else constant_accuracy
-            train = _labels(self._rows_of(self._contest.data.train))
-            values = [worth(train, _labels(self._rows_of(name))) for name in self._splits.values()]
+            train = self._labels_of(self._contest.data.train)
+            values = [worth(train, self._labels_of(name)) for name in self._splits.values()]
         return [ReportRow(name=CONSTANT, dev=values[0], test=values[1])]
 
-    def _worth_of_zeros(self, rows: list[Row]) -> float:
-        encoded = [self._family.examples(row, [_NO_TOKENS], measures=True)[0] for row in rows]
-        outputs = np.zeros((len(rows), self._contest.task.num_outputs), np.float32)
+    def _worth_of_zeros(self, name: str) -> float:
+        encoded = [
+            self._family.examples(row, [_NO_TOKENS], measures=True)[0]
+            for row in self._rows_of(name)
+        ]
+        outputs = np.zeros((len(encoded), self._contest.task.num_outputs), np.float32)
         found = self._family.metrics(
             outputs, [example.label for example in encoded], [example.info for example in encoded]
         )
@@ -166,18 +170,17 @@ class Comparison:
         runs.write_json(values, kept, storage)
         return values
 
-    def _rows_of(self, name: str) -> list[Row]:
+    def _rows_of(self, name: str) -> RowReader:
         schema = checked_schema(self._contest.schema, self._contest.task)
-        reader = read_rows(self._storage.resolve(name), schema, on_bad=self._contest.data.bad_rows)
-        return list(reader)
+        return read_rows(self._storage.resolve(name), schema, on_bad=self._contest.data.bad_rows)
+
+    def _labels_of(self, name: str) -> list[str]:
+        # Shared, since few labels stand in many rows.
+        return [sys.intern(row.label or "") for row in self._rows_of(name)]
 
     def _test_texts(self, num_texts: int) -> list[Text]:
         rows = [text_of(row) for row in self._rows_of(self._contest.data.test)]
         return _spread(rows, num_texts)
-
-
-def _labels(rows: list[Row]) -> list[str]:
-    return [row.label or "" for row in rows]
 
 
 def _spread(texts: list[Text], num_texts: int) -> list[Text]:

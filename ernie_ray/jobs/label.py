@@ -7,6 +7,7 @@ appears whole or not at all.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from functools import partial
 
@@ -15,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ernie_ray.distillation.teacher import Teacher
-from ernie_ray.errors import ConfigError
+from ernie_ray.errors import ConfigError, DataError
 from ernie_ray.jobs.chunk_run import ChunkRun, Pool, run_chunks
 from ernie_ray.jobs.file_digests import digests_of_files
-from ernie_ray.jobs.label_request import LabelRequest, schema_of
+from ernie_ray.jobs.label_request import LabelRequest, refuse_unfit, schema_of
 from ernie_ray.jobs.labelled_output import Finding, finish
 from ernie_ray.jobs.labelled_rows import (
     MANIFEST,
@@ -30,8 +31,9 @@ from ernie_ray.jobs.labelled_rows import (
 from ernie_ray.jobs.parts import Parts, digest_of, parts_folder
 from ernie_ray.jobs.row_blocks import checked_schema, texts_of
 from ernie_ray.jobs.storage import Storage
-from ernie_ray.modeldir import ClassificationSpec, Manifest
+from ernie_ray.modeldir import Manifest
 from ernie_ray.modeldir.folder import read_manifest
+from ernie_ray.text.row_files import DataFile
 
 # Counts up when the same input would give other rows.
 _FORMAT = 1
@@ -67,21 +69,23 @@ def label(
     """
     folder = storage.fetch(request.teacher)
     teacher = read_manifest(folder)
-    _refuse_unfit(request, teacher)
+    refuse_unfit(request.selection, teacher, request.teacher)
+    _refuse_doubles(request.files)
     finished = read_labelled_manifest(storage, output)
     if finished is None:
         storage.refuse_taken(output, {ROWS, MANIFEST}, last=MANIFEST)
     inputs = digests_of_files(request.files)
     digest = _digest(request, teacher, inputs)
+    parts = Parts(storage, parts_folder(output, digest))
     if finished is not None:
         if finished.digest == digest:
             refuse_damaged(storage, output, finished)
+            parts.remove()  # a run that was killed after its last step left them
             return finished
         raise ConfigError(
             f"{storage.resolve(output)} holds rows that were labelled from other rows, by another "
             "teacher or with other options; choose another output or remove it"
         )
-    parts = Parts(storage, parts_folder(output, digest))
     run = ChunkRun(
         "label",
         request.files,
@@ -89,28 +93,16 @@ def label(
         request.on_bad,
         request.rows_per_chunk,
         load=partial(RowLabeller, request),
+        checks_first=True,
     )
     lengths = run_chunks(run, parts, pool, show_progress=show_progress)
     return finish(request, output, storage, parts, Finding(teacher, digest, inputs, lengths))
 
 
-def _refuse_unfit(request: LabelRequest, teacher: Manifest) -> None:
-    task, selection = teacher.task, request.selection
-    if task.is_per_token:
-        raise ConfigError(
-            f"{request.teacher}: the answers of a {task.family} model are of tokens; label takes "
-            "a teacher with one answer for each text: of classes or of pairs"
-        )
-    if task.num_outputs == 1 and (selection.min_confidence or selection.balance):
-        raise ConfigError(
-            f"{request.teacher}: the teacher answers with a number, so no row is of a class or "
-            "surer than another; leave min_confidence and balance out"
-        )
-    if selection.balance and isinstance(task, ClassificationSpec) and task.multi_label:
-        raise ConfigError(
-            f"{request.teacher}: the teacher gives a text any number of its labels, so no row is "
-            "of one class to balance; leave balance out"
-        )
+def _refuse_doubles(files: tuple[DataFile, ...]) -> None:
+    name, count = Counter(file.name for file in files).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{name}: stands in more than one of the inputs; leave one of them out")
 
 
 def _digest(request: LabelRequest, teacher: Manifest, inputs: list[str]) -> str:

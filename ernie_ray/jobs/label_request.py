@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from ernie_ray.distillation.teacher import TeacherSettings
+from ernie_ray.errors import ConfigError
 from ernie_ray.jobs.labelled_rows import part_schema
 from ernie_ray.jobs.storage import Location
-from ernie_ray.modeldir import Manifest
+from ernie_ray.modeldir import ClassificationSpec, Manifest
 from ernie_ray.text.row_files import DataFile
 from ernie_ray.text.row_schema import RowSchema
 from ernie_ray.text.rows import OnBad
@@ -58,6 +59,35 @@ class LabelRequest:
     has_vectors: bool = False
     on_bad: OnBad = "error"
     rows_per_chunk: int = 512
+
+
+def refuse_unfit(selection: Selection, teacher: Manifest, name: Location) -> None:
+    """Refuse a teacher that cannot label rows, or not choose among them so.
+
+    Args:
+        selection: Which rows are to be kept.
+        teacher: Who is to label them.
+        name: Its model directory, as errors name it.
+
+    Raises:
+        ConfigError: It has not one answer for each text, or none to choose by.
+    """
+    task = teacher.task
+    if task.is_per_token:
+        raise ConfigError(
+            f"{name}: the answers of a {task.family} model are of tokens; label takes "
+            "a teacher with one answer for each text: of classes or of pairs"
+        )
+    if task.num_outputs == 1 and (selection.min_confidence or selection.balance):
+        raise ConfigError(
+            f"{name}: the teacher answers with a number, so no row is of a class or "
+            "surer than another; leave min_confidence and balance out"
+        )
+    if selection.balance and isinstance(task, ClassificationSpec) and task.multi_label:
+        raise ConfigError(
+            f"{name}: the teacher gives a text any number of its labels, so no row is "
+            "of one class to balance; leave balance out"
+        )
 
 
 def schema_of(request: LabelRequest, teacher: Manifest) -> pa.Schema:

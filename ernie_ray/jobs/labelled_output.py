@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet
+from numpy.typing import NDArray
 
 from ernie_ray.distillation.selection import keep_balanced, keep_confident
 from ernie_ray.errors import DataError
 from ernie_ray.jobs.label_request import LabelRequest, schema_of
 from ernie_ray.jobs.labelled_rows import MANIFEST, ROWS, LabelledManifest
 from ernie_ray.jobs.parts import Parts
+from ernie_ray.jobs.prediction_files import open_writer
 from ernie_ray.jobs.row_blocks import BadRowFilter, with_given_names
 from ernie_ray.jobs.storage import Storage, staging_path, writing_to
 from ernie_ray.modeldir import ClassificationSpec, Manifest
@@ -39,26 +41,36 @@ def finish(
 ) -> LabelledManifest:
     """Join the parts in input order, choose among the rows, and put the folder in place.
 
+    The parts are read twice, to choose and to write, so that memory holds a few bytes of each row
+    and not its texts.
+
     Raises:
-        DataError: A row is there twice.
+        DataError: A row is there twice, or the output cannot be written.
     """
+    place = storage.resolve(output)
     bad_rows = BadRowFilter(request.on_bad)
-    rows = _joined(parts, found.lengths, schema_of(request, found.teacher), bad_rows)
-    if pc.count_distinct(rows["id"]).as_py() != rows.num_rows:
+    answers = _read_answers(request, found, parts, bad_rows)
+    if len(np.unique(answers.ids)) != len(answers.ids):
         raise DataError(
-            f"{storage.resolve(output)}: a row was labelled twice; remove the folder of parts "
-            "beside it and run the same command again"
+            f"{place}: a row was labelled twice; remove the folder of parts beside it and run the "
+            "same command again"
         )
-    bad_rows.refuse_none_left(rows.num_rows)
-    kept, num_unsure, num_surplus = _selected(rows, request, found.teacher)
+    bad_rows.refuse_none_left(len(answers.ids))
+    is_kept = answers.is_sure.copy()
+    if request.selection.balance:
+        is_kept[is_kept] = keep_balanced(
+            answers.choices[is_kept], answers.is_labelled[is_kept], request.selection.seed
+        )
     task = found.teacher.task
     labels = task.labels if isinstance(task, ClassificationSpec) else ()
-    folder = staging_path(storage.resolve(output))
+    counts = np.bincount(answers.choices[is_kept], minlength=len(labels)).tolist()
+    folder = staging_path(place)
     folder.mkdir()
     try:
-        written = with_given_names(kept, request.schema)
-        with writing_to(storage.resolve(output)):
-            pyarrow.parquet.write_table(written, str(folder / ROWS), compression="zstd")
+        given = with_given_names(schema_of(request, found.teacher).empty_table(), request.schema)
+        with open_writer(folder / ROWS, "parquet", given.schema, output=place) as writer:
+            for rows in _kept_rows(is_kept, request, found, parts):
+                writer.write(rows)
         with (folder / ROWS).open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         names = [file.name for file in request.files]
@@ -70,15 +82,15 @@ def finish(
             task=task,
             inputs=dict(zip(names, found.inputs, strict=True)),
             num_rows_per_file={names[i]: n for i, n in sorted(found.lengths.items())},
-            num_rows=kept.num_rows,
+            num_rows=int(is_kept.sum()),
             num_skipped=bad_rows.num_skipped,
-            num_unsure=num_unsure,
-            num_surplus=num_surplus,
-            num_rows_per_class=_per_class(kept, labels),
+            num_unsure=int((~answers.is_sure).sum()),
+            num_surplus=int((answers.is_sure & ~is_kept).sum()),
+            num_rows_per_class=dict(zip(labels, counts, strict=True)) if labels else {},
             engine=f"{request.settings.engine} {request.settings.precision}",
             sha256=sha256,
         )
-        with writing_to(storage.resolve(output)):
+        with writing_to(place):
             (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
         storage.publish(folder, output, last=MANIFEST)
     finally:
@@ -87,49 +99,62 @@ def finish(
     return manifest
 
 
-def _joined(
-    parts: Parts, lengths: dict[int, int], schema: pa.Schema, bad_rows: BadRowFilter
-) -> pa.Table:
-    """All good rows in input order with their ids."""
-    tables = [bad_rows.good(rows) for rows in parts.in_order(lengths)]
-    return pa.concat_tables(
-        [schema.empty_table(), *(good.select(schema.names).cast(schema) for good in tables)]
-    )
+@dataclass(frozen=True)
+class _Answers:
+    """What decides which rows are kept, of every good row in input order, [N] each.
+
+    Attributes:
+        ids: Places in the input.
+        choices: The teacher's first choice among the classes.
+        is_labelled: The row has a label and is no copy, so it stays.
+        is_sure: The teacher is sure enough, or the row stays anyway.
+    """
+
+    ids: NDArray[np.int64]
+    choices: NDArray[np.int32]
+    is_labelled: NDArray[np.bool_]
+    is_sure: NDArray[np.bool_]
 
 
-def _selected(
-    rows: pa.Table, request: LabelRequest, teacher: Manifest
-) -> tuple[pa.Table, int, int]:
-    """The rows kept, how many the teacher was not sure of, and how many were too many."""
-    selection = request.selection
-    is_multi_label = isinstance(teacher.task, ClassificationSpec) and teacher.task.multi_label
-    if rows.num_rows == 0:
-        return rows, 0, 0
-    logits = _logits_of(rows)
-    if "label" in rows.column_names:
+def _read_answers(
+    request: LabelRequest, found: Finding, parts: Parts, bad_rows: BadRowFilter
+) -> _Answers:
+    task = found.teacher.task
+    is_multi_label = isinstance(task, ClassificationSpec) and task.multi_label
+    min_confidence = request.selection.min_confidence
+    has_labels = request.schema.label is not None
+    columns = ["row", "problem", "is_fatal", "copy", "teacher_logits", *["label"] * has_labels]
+    ids, choices, labelled, sure = [_NO_IDS], [_NO_CHOICES], [_NO_FLAGS], [_NO_FLAGS]
+    for part in parts.in_order(found.lengths, columns):
+        rows = bad_rows.good(part)
+        if rows.num_rows == 0:
+            continue
+        logits = rows["teacher_logits"].combine_chunks().flatten().to_numpy()
+        logits = logits.reshape(rows.num_rows, -1)
         # The label of an augmented copy may no longer hold.
-        has_label = pc.is_valid(rows["label"]).to_numpy()
-        is_labelled = has_label & (rows["copy"].to_numpy() == 0)
-    else:
-        is_labelled = np.zeros(rows.num_rows, dtype=bool)
-    sure = keep_confident(
-        logits, is_labelled, selection.min_confidence, is_multi_label=is_multi_label
-    )
-    rows, logits, is_labelled = rows.filter(pa.array(sure)), logits[sure], is_labelled[sure]
-    num_unsure = int((~sure).sum())
-    if not selection.balance:
-        return rows, num_unsure, 0
-    even = keep_balanced(logits, is_labelled, selection.seed)
-    return rows.filter(pa.array(even)), num_unsure, int((~even).sum())
+        is_labelled = rows["copy"].to_numpy() == 0
+        is_labelled &= pc.is_valid(rows["label"]).to_numpy() if has_labels else False
+        ids.append(rows["id"].to_numpy())
+        choices.append(logits.argmax(axis=1).astype(np.int32))
+        labelled.append(is_labelled)
+        sure.append(
+            keep_confident(logits, is_labelled, min_confidence, is_multi_label=is_multi_label)
+        )
+    return _Answers(*(np.concatenate(one) for one in (ids, choices, labelled, sure)))
 
 
-def _per_class(rows: pa.Table, labels: tuple[str, ...]) -> dict[str, int]:
-    if not labels or rows.num_rows == 0:
-        return dict.fromkeys(labels, 0)
-    counts = np.bincount(_logits_of(rows).argmax(axis=1), minlength=len(labels))
-    return dict(zip(labels, counts.tolist(), strict=True))
+_NO_IDS, _NO_CHOICES, _NO_FLAGS = np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, bool)
 
 
-def _logits_of(rows: pa.Table) -> np.ndarray:
-    column = rows["teacher_logits"].combine_chunks()
-    return column.flatten().to_numpy().reshape(rows.num_rows, -1)
+def _kept_rows(
+    is_kept: NDArray[np.bool_], request: LabelRequest, found: Finding, parts: Parts
+) -> Iterator[pa.Table]:
+    """The good rows that are kept, under the names of the input."""
+    columns = schema_of(request, found.teacher).names
+    bad_rows = BadRowFilter(request.on_bad)
+    start = 0
+    for part in parts.in_order(found.lengths):
+        rows = bad_rows.good(part).select(columns)
+        chosen = pa.array(is_kept[start : start + rows.num_rows])
+        start += rows.num_rows
+        yield with_given_names(rows.filter(chosen), request.schema)

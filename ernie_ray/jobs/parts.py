@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,21 +67,25 @@ class Parts:
             staging.unlink(missing_ok=True)
         self.num_rows[file, chunk] = rows.num_rows
 
-    def read(self, file: int, chunk: int) -> pa.Table:
-        """Read a chunk's rows back."""
+    def read(self, file: int, chunk: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a chunk's rows back, or some columns of them."""
         # Opened in place: copies of a remote job's parts would add up to one of its whole output.
         with self._storage.open(f"{self._folder}/{_part_name(file, chunk)}") as stream:
-            return pyarrow.parquet.read_table(stream, partitioning=None)
+            wanted = None if columns is None else list(columns)
+            return pyarrow.parquet.read_table(stream, partitioning=None, columns=wanted)
 
-    def in_order(self, num_rows_per_file: Mapping[int, int]) -> Iterator[pa.Table]:
+    def in_order(
+        self, num_rows_per_file: Mapping[int, int], columns: Sequence[str] | None = None
+    ) -> Iterator[pa.Table]:
         """Give all chunks in input order, with the column ``id``: the row's place in the input.
 
         Args:
             num_rows_per_file: Rows of each file, bad ones too.
+            columns: Those to read, ``row`` among them; None: all.
         """
         starts = np.cumsum([0, *(num_rows_per_file[file] for file in sorted(num_rows_per_file))])
         for file, chunk in sorted(self.num_rows):
-            rows = self.read(file, chunk)
+            rows = self.read(file, chunk, columns)
             yield rows.append_column("id", pa.array(starts[file] + rows["row"].to_numpy()))
 
     def remove(self) -> None:

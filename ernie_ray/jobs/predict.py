@@ -29,7 +29,7 @@ from ernie_ray.jobs.prediction_files import (
 )
 from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, texts_of
 from ernie_ray.jobs.storage import Location, Storage, staging_path
-from ernie_ray.modeldir import Manifest
+from ernie_ray.modeldir import EncoderConfig, Manifest
 from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.text.row_files import DataFile
 from ernie_ray.text.row_schema import RowSchema
@@ -138,6 +138,8 @@ def predict(
         request.options.on_bad,
         ROWS_PER_CHUNK,
         load=partial(RowPredictor, loading),
+        # A student answers about as fast as rows are read.
+        checks_first=isinstance(manifest.network, EncoderConfig),
     )
     location = None if output is None else storage.resolve(output)
     with _parts(request, manifest, output, storage) as parts:

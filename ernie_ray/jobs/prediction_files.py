@@ -9,6 +9,7 @@ import json
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Protocol, Self, get_args
@@ -34,6 +35,8 @@ from ernie_ray.text.uris import path_of
 
 Format = Literal["jsonl", "parquet", "npy"]
 
+_ROWS_PER_GROUP = 8192
+"""Of a parquet file: what is written comes in smaller portions, which read slowly."""
 _PLACE = [("start", pa.int64()), ("end", pa.int64()), ("score", pa.float32())]
 _AS_JSON = {"holds": "JSON"}
 """Marks columns whose values are JSON in any form, as texts."""
@@ -250,16 +253,25 @@ class _Parquet(_Writer):
         super().__init__(name)
         self._writer = pyarrow.parquet.ParquetWriter(str(path), schema, compression="zstd")
         self._schema = schema
+        self._pending: list[pa.Table] = []
 
     def _write(self, table: pa.Table) -> None:
         for name in _json_columns(self._schema):
             place = table.schema.get_field_index(name)
             texts = [_text_in_json(text) for text in table[name].to_pylist()]
             table = table.set_column(place, name, pa.array(texts, pa.string()))
-        self._writer.write_table(table.cast(self._schema))
+        self._pending.append(table.cast(self._schema))
+        if sum(len(one) for one in self._pending) >= _ROWS_PER_GROUP:
+            self._write_pending()
+
+    def _write_pending(self) -> None:
+        if self._pending:
+            self._writer.write_table(pa.concat_tables(self._pending))
+        self._pending = []
 
     def _close(self) -> None:
-        self._writer.close()
+        with closing(self._writer):
+            self._write_pending()
 
 
 class _VectorArray(_Writer):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ernie_ray.config import DistillRecipe, StudentSection, TaskSection
-from ernie_ray.errors import ConfigError
+from ernie_ray.errors import ConfigError, DataError
 from ernie_ray.jobs.features import collect_labels
 from ernie_ray.jobs.labelled_rows import read_labelled_manifest
 from ernie_ray.jobs.storage import Storage
@@ -31,7 +31,7 @@ from ernie_ray.modeldir import (
 from ernie_ray.modeldir.folder import VOCABULARY
 from ernie_ray.models.start import StartSpec, write_student_start
 from ernie_ray.text.row_schema import COPY_COLUMN, RowSchema
-from ernie_ray.text.rows import read_rows
+from ernie_ray.text.rows import files_of, has_column, read_rows
 from ernie_ray.text.student_vocabulary import VocabularySettings, build_vocabulary
 
 
@@ -85,6 +85,7 @@ def write_first_student(recipe: DistillRecipe, folder: Path, storage: Storage) -
         ConfigError: The recipe does not make a network, or contradicts the teacher's task.
     """
     student = recipe.student
+    _refuse_unknown_logits(recipe, storage)
     vocabulary = build_vocabulary(vocabulary_settings(student), _texts(recipe, storage))
     spec = StartSpec(
         task=_task(recipe, storage),
@@ -98,6 +99,20 @@ def write_first_student(recipe: DistillRecipe, folder: Path, storage: Storage) -
         token_dropout=student.token_dropout,
     )
     write_student_start(folder, spec, vocabulary)
+
+
+def _refuse_unknown_logits(recipe: DistillRecipe, storage: Storage) -> None:
+    # Rows may lack logits, so with a wrong name the labels alone would be learnt.
+    schema = student_row_schema(recipe)
+    if schema.teacher_logits is None:
+        return
+    location = storage.resolve(recipe.data.train)
+    if not has_column(files_of(location, schema), schema.teacher_logits, schema.header):
+        raise DataError(
+            f"{location}: no row has the column '{schema.teacher_logits}'; give rows that "
+            "`ernie-ray label` wrote, correct data.teacher_logits_column, or set it to '' to learn "
+            "from labels alone"
+        )
 
 
 def vocabulary_settings(student: StudentSection) -> VocabularySettings:

@@ -49,19 +49,30 @@ def row_dataset(
 
 
 def chunk_dataset(
-    files: Sequence[DataFile], schema: RowSchema, chunking: Chunking
+    files: Sequence[DataFile],
+    schema: RowSchema,
+    chunking: Chunking,
+    max_readers: int | None = None,
 ) -> ray.data.Dataset:
     """Describe the reading of files in chunks of fixed rows, with columns ``CHUNK_COLUMNS``.
 
     A chunk is one row of the data set, so that no step can split it or join it with another. They
     arrive in input order, so that of several bad rows always the first is met.
+
+    Args:
+        files: One reading task each.
+        schema: What rows must hold.
+        chunking: Which chunks.
+        max_readers: At most so many tasks read at once, and count for no CPU; None: as many as
+            there are CPUs for.
     """
     return _sources(files, _CHUNK_BLOCK_BYTES).map_batches(
         read_chunks,
         batch_size=1,
         batch_format="pyarrow",
         fn_kwargs={"files": tuple(files), "schema": schema, "chunking": chunking},
-        num_cpus=READ_CPUS,
+        num_cpus=0 if max_readers else READ_CPUS,
+        concurrency=max_readers,
     )
 
 

@@ -140,8 +140,18 @@ def augmented(
     new = replace_words(new, settings.replace_probability, known, random)
     new = add_noise(new, settings.noise_probability, settings.noise_word, random)
     num_words = sum(not word.text.isspace() for word in new)
-    text = "".join(word.text for word in new).strip()
+    text = _join(new, settings.noise_word).strip()
     return text if num_words >= settings.min_words and text else None
+
+
+def _join(words: Sequence[TaggedWord], noise_word: str) -> str:
+    """Put words side by side; between two noise words a space, else both would read as one."""
+    parts: list[str] = []
+    for i, word in enumerate(words):
+        if i and word.text == words[i - 1].text == noise_word:
+            parts.append(" ")
+        parts.append(word.text)
+    return "".join(parts)
 
 
 def copy_random(seed: int, row_id: int, copy: int) -> Random:

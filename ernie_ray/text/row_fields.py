@@ -62,6 +62,11 @@ def check_fields(index: int, origin: str, fields: Mapping[str, object], schema: 
     else:
         label = _other_label(fields, schema.label, schema, (units, text, pair))
     logits = None if schema.teacher_logits is None else fields.get(schema.teacher_logits)
+    if schema.teacher_logits is not None and label is None and logits is None:
+        raise UnfitError(
+            f"no teacher's logits in '{schema.teacher_logits}' and no label, so there is nothing "
+            "to learn; let the teacher label the row, or remove it"
+        )
     copy = 0 if schema.copy is None else fields.get(schema.copy)
     return Row(
         index,

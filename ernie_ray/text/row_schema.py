@@ -70,7 +70,7 @@ class RowSchema:
         if len(set(self.columns)) != len(self.columns):
             raise ConfigError(
                 f"the columns {list(self.columns)} must differ; text, text_pair, label and "
-                "query cannot share one"
+                f"query cannot share one{self._note_on_copy}"
             )
         if len(set(self.keep)) != len(self.keep):
             raise ConfigError(f"the columns to keep {list(self.keep)} must differ")
@@ -89,6 +89,10 @@ class RowSchema:
             *(self.teacher_logits, self.copy),
         )
         return tuple(name for name in named if name is not None)
+
+    @property
+    def _note_on_copy(self) -> str:
+        return f"; '{self.copy}' holds the number of an augmented copy" if self.copy else ""
 
     @property
     def label_kind(self) -> Literal["none", "given", "free"]:

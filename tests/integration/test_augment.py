@@ -5,6 +5,7 @@ from click.testing import CliRunner
 
 from ernie_ray.cli.augment import command
 from ernie_ray.errors import DataError
+from ernie_ray.jobs import augment as augment_job
 from ernie_ray.jobs.augment import AugmentRequest, augment
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.text.augment import AugmentSettings
@@ -94,6 +95,13 @@ def test_a_bad_row_is_one_clear_error_and_leaves_no_file(tmp_path):
     result, lines = run(path, tmp_path, on_bad="skip")
     assert result.num_skipped == 1
     assert lines[0]["text"] == "好书"
+
+
+def test_a_bad_row_is_met_before_any_text_is_tagged(tmp_path, monkeypatch):
+    (tmp_path / "bad.jsonl").write_text('{"text": "好书"}\n{"text": 3}\n', encoding="utf-8")
+    monkeypatch.setattr(augment_job, "row_dataset", lambda *_, **__: pytest.fail("texts are read"))
+    with pytest.raises(DataError, match=r"bad\.jsonl:2"):
+        run(tmp_path / "bad.jsonl", tmp_path)
 
 
 def test_numbers_and_files_without_a_header_are_read_as_the_command_is_told(tmp_path):

@@ -17,10 +17,12 @@ import pytest
 from ernie_ray.distillation.teacher import TeacherSettings
 from ernie_ray.errors import ConfigError, DataError
 from ernie_ray.inference.predictor import Predictor
+from ernie_ray.jobs import label as label_job
 from ernie_ray.jobs.chunk_run import Pool
 from ernie_ray.jobs.label import label
 from ernie_ray.jobs.label_request import LabelRequest, Selection
 from ernie_ray.jobs.labelled_rows import MANIFEST, ROWS
+from ernie_ray.jobs.parts import Parts
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import ClassificationSpec, PairSpec, TokenLabelsSpec
 from ernie_ray.text.row_files import find_files
@@ -95,6 +97,41 @@ def test_actors_on_ray_give_the_same(local_ray, tiny_model_dir, rows_dir, tmp_pa
     assert table.equals(uninterrupted)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [MANIFEST, ROWS]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]  # no parts are left
+
+
+@pytest.mark.parametrize("pool", [Pool(2, cpus_per_actor=2.0), Pool(1, cpus_per_actor=4.0)])
+def test_actors_that_leave_no_cpu_get_their_rows_all_the_same(
+    local_ray, tiny_model_dir, rows_dir, tmp_path, uninterrupted, pool
+):
+    _, table = run(request_for(tiny_model_dir, rows_dir), tmp_path, pool=pool)
+    assert table["id"].to_pylist() == uninterrupted["id"].to_pylist()
+
+
+def test_a_bad_row_is_met_before_the_teacher_loads(tiny_model_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(label_job, "Teacher", lambda *_, **__: pytest.fail("the teacher loads"))
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "好"}\n' * 700 + '{"text": ""}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"rows\.jsonl:701: 'text' is empty"):
+        run(request_for(tiny_model_dir, rows), tmp_path, pool=Pool(0))
+
+
+def test_a_file_that_stands_in_two_inputs_is_refused(tiny_model_dir, rows_dir, tmp_path):
+    request = request_for(tiny_model_dir, rows_dir)
+    doubled = replace(request, files=(*request.files, request.files[1]))
+    with pytest.raises(DataError, match=r"1\.jsonl: stands in more than one"):
+        run(doubled, tmp_path, pool=Pool(0))
+
+
+def test_parts_of_a_run_that_was_killed_after_its_end_are_removed(
+    tiny_model_dir, rows_dir, tmp_path, monkeypatch
+):
+    request = request_for(tiny_model_dir, rows_dir)
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "remove", lambda _: None)  # as if killed right before
+        run(request, tmp_path, pool=Pool(0))
+    assert parts_in(tmp_path)
+    run(request, tmp_path, pool=Pool(0))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_finished_output_is_found_and_other_options_refuse_it(tiny_model_dir, rows_dir, tmp_path):

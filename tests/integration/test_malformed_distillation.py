@@ -100,5 +100,7 @@ def test_a_teacher_that_is_not_there_or_answers_otherwise_is_one_clear_line(refu
     assert "token_labels" in refused(verb, f"teacher.model={tagger}")
 
 
-def test_a_label_column_that_no_training_row_has_is_one_clear_line(refused):
+def test_a_column_that_no_training_row_has_is_one_clear_line(refused):
     assert "'colour' is missing" in refused("distill", "data.label_column=colour")
+    message = refused("distill", "data.teacher_logits_column=logits")
+    assert "no row has the column 'logits'" in message

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from ernie_ray.config import SlimRecipe, load_recipe_of
@@ -10,7 +11,10 @@ from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs.comparison import BASE, CONSTANT, DISTILLED, PLAIN, TEACHER
 from ernie_ray.jobs.slim import slim
 from ernie_ray.jobs.storage import Storage
+from ernie_ray.modeldir import ClassificationSpec
 from tests.chain_rows import chain_settings, stamps, write_chain_rows
+from tests.tiny_models import export_tiny_classifier, tiny_rows
+from tests.tiny_tasks import write_jsonl
 
 # Ray Data sets its own deprecated options when it is first used.
 pytestmark = [
@@ -90,3 +94,23 @@ def test_without_copies_or_unlabelled_rows_the_training_rows_alone_are_labelled(
     assert base.p50_ms > 0
     assert base.test is None
     assert "x base" in result.table
+
+
+def test_pairs_with_any_number_of_labels_go_through_the_chain(tmp_path):
+    task = ClassificationSpec(labels=("negative", "positive"), multi_label=True)
+    teacher = export_tiny_classifier(tmp_path / "teacher", task=task)
+    for name, size in {"train": 60, "dev": 20, "test": 20, "more": 30}.items():
+        texts = [text for text, _ in tiny_rows(2 * size, seed=size)]
+        rows = [
+            {"review": texts[2 * i], "answer": texts[2 * i + 1], "kind": list(task.labels)[: i % 3]}
+            for i in range(size)
+        ]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    recipe = recipe_for(teacher, "data.text_pair_column=answer", "augment.num_copies=1")
+    result = slim(recipe, str(tmp_path / "slim"), storage=Storage(str(tmp_path)))
+    labelled = pyarrow.parquet.read_table(result.stages["labelled"] / "rows.parquet")
+    assert {"review", "answer", "kind", "copy", "teacher_logits"} < set(labelled.column_names)
+    assert result.report.metric == "micro_f1"
+    assert np.isfinite(result.report.row(DISTILLED).test)
+    (answer,) = Predictor.from_dir(result.student).predict([("书店很好", "房间很差")])
+    assert set(answer.result["scores"]) == set(task.labels)

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from ernie_ray.config import TinyRecipe, load_recipe_of
+from ernie_ray.config import TinyRecipe, load_recipe, load_recipe_of
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs.comparison import CONSTANT, DISTILLED, PLAIN, TEACHER
+from ernie_ray.jobs.finetune import finetune
 from ernie_ray.jobs.progress import read_metrics
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.jobs.tiny import tiny
@@ -16,6 +17,7 @@ from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.models.pretrained import from_pretrained
 from tests.chain_rows import SIZES, chain_settings, stamps, write_chain_rows
 from tests.tiny_models import export_tiny_classifier, tiny_rows
+from tests.tiny_tasks import entity_rows, write_jsonl
 
 # Ray Data sets its own deprecated options when it is first used.
 pytestmark = [
@@ -80,6 +82,19 @@ def test_the_chain_makes_a_short_wide_encoder_and_does_nothing_twice(
     encoder = from_pretrained(str(first.stages["general"]))
     assert encoder.config.num_layers == 1
     assert encoder.weights["layers.0.ffn.up.weight"].shape == (48, 96)
+
+    # Whoever fine-tunes takes it as any other, for another task too.
+    write_jsonl(tmp_path / "places.jsonl", entity_rows(40, 1))
+    places = [
+        *(f"data.{split}={tmp_path / 'places.jsonl'}" for split in ("train", "dev", "test")),
+        *(f"model.pretrained={first.stages['general']}", "model.max_tokens=32"),
+        *("training.max_steps=2", "scaling.cpus_per_worker=1"),
+    ]
+    tagger = finetune(
+        load_recipe("ner", places), str(tmp_path / "tagger"), storage=storage, show_progress=False
+    )
+    assert 0 <= tagger.metrics["test"]["entity_f1"] <= 1
+    assert Predictor.from_dir(tagger.model).manifest.network.num_layers == 1
 
     before = stamps(run)
     stages = {path.parts[0].partition("-")[0] for path in before}

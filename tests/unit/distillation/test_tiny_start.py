@@ -68,6 +68,19 @@ def test_the_same_tokenizer_keeps_the_teachers_embeddings():
         np.testing.assert_array_equal(value, teacher.weights[origin])
 
 
+def test_a_table_with_rows_beyond_the_vocabulary_loses_them():
+    teacher = tiny_encoder()
+    table = teacher.weights[TABLE]
+    padded = replace(
+        teacher,
+        config=teacher.config.model_copy(update={"vocab_size": len(table) + 3}),
+        weights=teacher.weights | {TABLE: np.pad(table, ((0, 3), (0, 0)))},
+    )
+    found = tiny_start(padded, padded.tokenizer, shape(num_layers=1))
+    np.testing.assert_array_equal(found.weights[TABLE], table)
+    assert found.config.vocab_size == len(table)
+
+
 def test_a_widened_network_computes_the_same_but_for_its_norms():
     teacher = tiny_encoder()
     even = teacher.config.model_copy(update={"hidden_size": 64, "num_heads": 8, "ffn_size": 96})

@@ -36,12 +36,12 @@ def test_a_mistyped_file_is_named_before_the_first_stage(kind, place, tiny_model
 
 
 @pytest.mark.parametrize("kind", CHAINS)
-@pytest.mark.parametrize("place", ["dev", "test"])
+@pytest.mark.parametrize("place", ["train", "dev", "test"])
 @pytest.mark.parametrize(
     ("row", "problem"),
     [('{"review": "好"}', "kind"), ('{"review": "好", "kind": "neutral"}', "neutral"), ("", "")],
 )
-def test_a_row_that_cannot_be_measured_is_named_before_the_first_stage(
+def test_a_row_that_a_later_stage_cannot_use_is_named_before_the_first_one(
     kind, place, row, problem, tiny_model_dir, data
 ):
     (data / "bad.jsonl").write_text(row and row + "\n", encoding="utf-8")
@@ -76,4 +76,15 @@ def test_a_student_that_cannot_be_built_is_refused_before_the_first_stage(
 ):
     with pytest.raises(ConfigError, match="student: pooling"):
         start("slim", tiny_model_dir, data, f"{section}.pooling=median")
+    assert not (data / "run").exists()
+
+
+@pytest.mark.parametrize("kind", CHAINS)
+def test_rows_that_the_teacher_cannot_choose_among_are_refused_before_the_first_stage(
+    kind, tmp_path, data
+):
+    labels = ClassificationSpec(labels=("negative", "positive"), multi_label=True)
+    teacher = export_tiny_classifier(tmp_path / "teacher", task=labels)
+    with pytest.raises(ConfigError, match="leave balance out"):
+        start(kind, teacher, data, "label.balance=true")
     assert not (data / "run").exists()

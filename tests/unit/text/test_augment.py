@@ -114,3 +114,9 @@ def test_frequent_words_are_drawn_more_often():
     drawn = Counter(known.draw("n", random) for _ in range(2000))
     assert 1700 < drawn["often"] < 1900
     assert known.draw("unknown", random) is None
+
+
+def test_noise_words_side_by_side_stay_words_of_their_own():
+    lost = AugmentSettings(noise_probability=1, replace_probability=0, fragment_probability=0)
+    copy = augmented(tag_words("房间干净，再来"), WordsByTag({}), lost, Random(0))
+    assert copy == "UNK UNK，UNK UNK"

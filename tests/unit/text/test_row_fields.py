@@ -134,15 +134,17 @@ def test_optional_columns_may_be_missing_null_or_empty_but_not_wrong(tmp_path):
     )
     path.write_text(
         '{"text": "a", "label": "x", "teacher_logits": [1, -2.5], "copy": 3}\n'
-        '{"text": "b", "label": null}\n'
-        '{"text": "c", "label": "", "teacher_logits": null}\n',
+        '{"text": "b", "label": null, "teacher_logits": [0, 1]}\n'
+        '{"text": "c", "label": "", "teacher_logits": [2, 0]}\n'
+        '{"text": "d", "label": "y", "teacher_logits": null}\n',
         encoding="utf-8",
     )
     rows = list(read_rows(path, schema))
-    assert [row.label for row in rows] == ["x", None, None]
-    assert [row.teacher_logits for row in rows] == [(1.0, -2.5), None, None]
-    assert [row.copy for row in rows] == [3, 0, 0]
+    assert [row.label for row in rows] == ["x", None, None, "y"]
+    assert [row.teacher_logits for row in rows] == [(1.0, -2.5), (0.0, 1.0), (2.0, 0.0), None]
+    assert [row.copy for row in rows] == [3, 0, 0, 0]
     for wrong in (
+        '"teacher_logits": null',  # neither: nothing to learn
         *('"teacher_logits": "1"', '"teacher_logits": [true]'),
         *('"copy": "x"', '"copy": "1_0"'),
     ):

@@ -164,6 +164,8 @@ def test_contradictory_schemas_are_refused():
         RowSchema(labels=("a", "b"))
     with pytest.raises(ConfigError, match="must differ"):
         RowSchema(text="x", label="x")
+    with pytest.raises(ConfigError, match="'copy' holds the number of an augmented copy"):
+        RowSchema(text="copy", copy="copy")
 
 
 def test_files_are_found_in_one_order_whatever_the_disk_gives(tmp_path):
