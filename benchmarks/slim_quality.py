@@ -33,7 +33,6 @@ from benchmarks.slim_plans import (
     PLAIN_TRIALS,
     PLANS,
     SOFT_EVALUATION,
-    SOFT_TRIALS,
     Plan,
     StudentPlan,
 )
@@ -150,17 +149,13 @@ class _Contest:
             target = shop.folder / f"copies-{plan.num_copies}.parquet"
             copies = with_first_copies(copies, plan.num_copies, target)
         beside = plan.copies_beside if sources.unlabelled else ()
-        num_trials = len(SOFT_TRIALS) + len(beside)
         trials = [
             Trial(f"plain-trial{i}", place(shop.rows.train), settings, has_teacher=False)
-            for i, settings in enumerate(PLAIN_TRIALS[kind][:num_trials])
+            for i, settings in enumerate(PLAIN_TRIALS[kind][: 1 + len(beside)])
         ]
         _, plain = self._best(kind, plan, trials)
-        trials = [
-            Trial(f"augmented-trial{i}", str(copies), settings, has_teacher=True)
-            for i, settings in enumerate(SOFT_TRIALS)
-        ]
-        soft, scores = self._best(kind, plan, trials)
+        soft = Trial("augmented", str(copies), (), has_teacher=True)
+        _, scores = self._best(kind, plan, [soft])
         rows = [
             [*_row(f"{kind} plain", plain), "", ""],
             [*_row(f"{kind} + augmented", scores), *_gain(scores, plain, plan.kit_gain, teacher)],
@@ -213,15 +208,14 @@ class _Contest:
             + "; ".join(f"{k} {len(s.seeds)} seeds, {MAX_STEPS[k]:,} steps" for k, s in students)
             + ".",
         ]
-        trials = f"Trials on dev: augmented {len(SOFT_TRIALS)}"
+        num_beside = max(len(s.copies_beside) for _, s in students) if sources.unlabelled else 0
         if sources.unlabelled:
-            num_beside = max(len(s.copies_beside) for _, s in students)
             notes.append(
                 f"{self._max_unlabelled:,} unlabelled texts beside the number of copies that is "
                 f"better on dev. {NEAR_RULE} {sources.num_near} such texts were left out."
             )
-            trials += f", unlabelled {num_beside} more"
-        notes += [f"{trials}, plain as many as both.", self._plan.remark]
+        trials = f"Trials on dev: augmented 1, unlabelled {num_beside}, plain {1 + num_beside}."
+        notes += [trials, self._plan.remark]
         return " ".join(filter(None, notes))
 
 
