@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from tqdm import tqdm
 
-from ernie_ray.errors import DataError, ErnieRayError
+from ernie_ray.errors import DataError, ErnieRayError, InferenceError
 from ernie_ray.jobs.cpu_share import cpu_share, cpus_of_nodes
 from ernie_ray.jobs.file_digests import expected_rows
 from ernie_ray.jobs.parts import Parts
@@ -120,29 +120,40 @@ def run_chunks(run: ChunkRun, parts: Parts, pool: Pool, *, show_progress: bool) 
 class _Actor:
     """Puts the chunks of tables with ``CHUNK_COLUMNS`` through a model that is loaded once."""
 
-    def __init__(self, load: Callable[[int | None], RowWork], num_threads: int | None) -> None:
+    def __init__(self, run: ChunkRun, num_threads: int | None) -> None:
+        self._run = run
         # Of an error raised here Ray Data would pass on a traceback as text; raised by the first
         # call it arrives as it is.
         self._loaded: RowWork | ErnieRayError
         try:
-            self._loaded = load(num_threads)
+            self._loaded = run.load(num_threads)
         except ErnieRayError as error:
             self._loaded = error
 
     def __call__(self, entries: pa.Table) -> pa.Table:
-        if isinstance(self._loaded, ErnieRayError):
-            raise self._loaded
         columns = (column.to_pylist() for column in entries.columns)
         return pa.concat_tables(
             [
-                chunk_entry(file, chunk, num_rows, self._loaded(unpack(packed)))
+                chunk_entry(file, chunk, num_rows, self._work(file, chunk, unpack(packed)))
                 for file, chunk, num_rows, packed in zip(*columns, strict=True)
             ]
         )
 
+    def _work(self, file: int, chunk: int, rows: pa.Table) -> pa.Table:
+        if isinstance(self._loaded, ErnieRayError):
+            raise self._loaded
+        try:
+            return self._loaded(rows)
+        except InferenceError as error:
+            first = chunk * self._run.rows_per_chunk + 1
+            raise InferenceError(
+                f"{self._run.files[file].name}: in rows {first} to {first + rows.num_rows - 1}: "
+                f"{error}"
+            ) from error
+
 
 def _entries_here(run: ChunkRun, chunking: Chunking) -> Generator[pa.Table, None, None]:
-    work = _Actor(run.load, None)
+    work = _Actor(run, None)
     sources = pa.table({"file": list(range(len(run.files)))})
     for entry in read_chunks(sources, run.files, run.schema, chunking):
         yield work(entry)
@@ -162,7 +173,7 @@ def _entries_on_ray(
     max_readers = None if num_cpus <= shared else pool.num_actors
     dataset = chunk_dataset(run.files, run.schema, chunking, max_readers).map_batches(
         _Actor,
-        fn_constructor_kwargs={"load": run.load, "num_threads": max(1, round(num_cpus))},
+        fn_constructor_kwargs={"run": run, "num_threads": max(1, round(num_cpus))},
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=pool.num_actors),

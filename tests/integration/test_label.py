@@ -1,5 +1,6 @@
 """Labelling on real Ray Data actors, with kills at any place."""
 
+import itertools
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from ernie_ray.distillation.teacher import TeacherSettings
-from ernie_ray.errors import ConfigError, DataError
+from ernie_ray.errors import ConfigError, DataError, InferenceError
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs import label as label_job
 from ernie_ray.jobs.chunk_run import Pool
@@ -113,6 +114,21 @@ def test_a_bad_row_is_met_before_the_teacher_loads(tiny_model_dir, tmp_path, mon
     rows.write_text('{"text": "好"}\n' * 700 + '{"text": ""}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"rows\.jsonl:701: 'text' is empty"):
         run(request_for(tiny_model_dir, rows), tmp_path, pool=Pool(0))
+
+
+def test_answers_that_are_no_numbers_name_the_rows_that_got_them(
+    tiny_model_dir, rows_dir, tmp_path, monkeypatch
+):
+    forward = Predictor.forward
+    num_calls = itertools.count()
+
+    def broken(predictor, rows):
+        outputs = forward(predictor, rows)
+        return replace(outputs, vectors=outputs.vectors * (np.nan if next(num_calls) > 4 else 1))
+
+    monkeypatch.setattr(Predictor, "forward", broken)
+    with pytest.raises(InferenceError, match=r"\d\.jsonl: in rows \d+ to \d+: NaN"):
+        run(request_for(tiny_model_dir, rows_dir), tmp_path, pool=Pool(0))
 
 
 def test_a_file_that_stands_in_two_inputs_is_refused(tiny_model_dir, rows_dir, tmp_path):
