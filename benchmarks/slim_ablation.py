@@ -93,7 +93,7 @@ def _sources(shop: Workshop) -> dict[str, Path]:
     for name, settings in STRATEGIES.items():
         slug = name.replace(" ", "-")
         sources[name] = shop.label(shop.augment(slug, settings), f"ablation/{slug}")
-    sources |= {f"all three, {n} copies": first(n) for n in COPIES}
+    sources |= {f"all three, {n} {'copy' if n == 1 else 'copies'}": first(n) for n in COPIES}
     sources[f"hard labels, {max(COPIES)} copies"] = with_hard_labels(every, folder / "hard.parquet")
     return sources
 
