@@ -43,13 +43,13 @@ def keep_balanced(
 ) -> NDArray[np.bool_]:
     """Say which rows to keep so that the teacher gives every class equally often, [N].
 
+    Among the rows that do not count as labelled each class that the teacher found keeps as many as
+    the rarest of them has, drawn by ``seed``: keeping the surest would leave only easy texts.
+
     Args:
         classes: The teacher's first choices, [N].
         is_labelled: Rows that stay, [N].
         seed: Draws the rows of the larger classes.
-
-    Among the rows that do not count as labelled each class that the teacher found keeps as many as
-    the rarest of them has, drawn by ``seed``: keeping the surest would leave only easy texts.
     """
     free = np.flatnonzero(~is_labelled)
     found, counts = np.unique(classes[free], return_counts=True)

@@ -32,7 +32,8 @@ def write_arrays(
     Raises:
         OSError: There is no room, or no such folder.
     """
-    whole = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
+    # Not `ascontiguousarray`, which gives an array of no dimension one.
+    whole = {name: np.asarray(values, order="C") for name, values in arrays.items()}
     try:
         save_file(whole, path, metadata=None if metadata is None else dict(metadata))
     except SafetensorError as error:
