@@ -83,12 +83,12 @@ def with_held_out_dev(rows: TaskRows, num_dev: int, folder: Path) -> TaskRows:
     return replace(rows, train=places[0], dev=places[1])
 
 
-def add_threads_option(parser: argparse.ArgumentParser) -> None:
+def add_threads_option(parser: argparse.ArgumentParser, default: int = 2) -> None:
     """Let the caller say how many cores a training has."""
     parser.add_argument(
         "--threads",
         type=int,
-        default=2,
+        default=default,
         help="Of each training. With 1 a second benchmark may run beside this one on 2 cores: "
         "each is slower, both together take 2/3 to 3/4 of the time.",
     )
