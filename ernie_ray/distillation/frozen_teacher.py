@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 
 from ernie_ray.config import Lesson
 from ernie_ray.distillation.inside import RELATED, Inside
-from ernie_ray.errors import ConfigError
+from ernie_ray.errors import ConfigError, InferenceError
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.modeldir import EncoderConfig, ModelDir
 from ernie_ray.modeldir.folder import TOKENIZER, WEIGHTS, open_model_dir
@@ -77,11 +77,20 @@ class FrozenTeacher:
         )
 
     def ask(self, texts: Sequence[Text]) -> tuple[Shown, list[TokenPlaces]]:
-        """Run texts; gives what passes inside, and where the tokens stand."""
+        """Run texts; gives what passes inside, and where the tokens stand.
+
+        Raises:
+            InferenceError: An answer is NaN or infinite, which a loss would take for none.
+        """
         places = self._tokenizer.place(texts)
         rows = [TokenIds(row.input_ids, row.token_type_ids) for row in places]
         with paddle.no_grad():
-            return self._show(rows), places
+            shown = self._show(rows)
+        is_finite = np.isfinite(shown.logits).all(axis=1)
+        if not is_finite.all():
+            text = texts[int(np.argmin(is_finite))]
+            raise InferenceError(f"the teacher's answer is NaN or infinite for {text!r:.80}")
+        return shown, places
 
 
 def through_network(model_dir: ModelDir, lesson: Lesson) -> Callable[[list[TokenIds]], Shown]:

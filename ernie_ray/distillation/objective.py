@@ -59,6 +59,10 @@ class DistillationObjective:
         """Sum the loss over rows; see ``Objective``."""
         return self.against(logits, cache.teacher_logits(indices), cache, indices, epoch)
 
+    def is_hard(self, epoch: int) -> bool:
+        """Tell whether labels alone count in this epoch."""
+        return epoch >= self._first_hard_epoch
+
     def against(
         self,
         logits: paddle.Tensor,
@@ -76,7 +80,7 @@ class DistillationObjective:
             teacher,
             cache.copies[indices] > 0,
             self._settings.hard_weight,
-            is_hard_epoch=epoch >= self._first_hard_epoch,
+            is_hard_epoch=self.is_hard(epoch),
         )
         hard_B, soft_B = self._hard(logits, labels), self._soft(logits, teacher)
         hard_part = paddle.sum(hard_B * paddle.to_tensor(weights[0]))

@@ -91,6 +91,8 @@ class TransferObjective:
         loss = paddle.zeros([])
         if self._teacher is None:
             answers = cache.teacher_logits(indices)
+        elif self._logits is not None and self._logits.is_hard(epoch):
+            answers = np.empty((len(indices), 0), np.float32)  # labels alone: no teacher is asked
         else:
             shown, places = self._teacher.ask(cache.texts(indices))
             answers = shown.logits

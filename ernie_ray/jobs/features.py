@@ -38,7 +38,7 @@ from ernie_ray.text.row_schema import Row, RowSchema, split_labels
 from ernie_ray.text.rows import OnBad, files_of
 
 # Counts up when the same input would give another cache.
-_FORMAT = 4
+_FORMAT = 5
 _LABEL_COLUMNS = pa.schema(
     [("label", pa.string()), ("problem", pa.string()), ("is_fatal", pa.bool_())]
 )
@@ -126,6 +126,7 @@ def build_feature_cache(
         has_windows=family.is_per_token,
         has_infos=request.measures,
         has_texts=request.has_texts,
+        has_copies=request.schema.copy is not None,
     )
     with bar, ExitStack() as stack:
         with writing_to(path):
@@ -262,6 +263,7 @@ def _feature_table(lines: Sequence[_Line], request: FeatureRequest) -> pa.Table:
     if teacher_width := _teacher_width(request):
         logits = [_teacher_logits(line.row, teacher_width) for line in lines]
         columns["teacher_logits"] = pa.array(logits, pa.list_(pa.float32(), teacher_width))
+    if request.schema.copy is not None:
         columns["copy"] = pa.array([line.row.copy for line in lines], pa.int32())
     return pa.table(columns)
 

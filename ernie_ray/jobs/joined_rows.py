@@ -5,7 +5,8 @@ Knows columns as a recipe names them; not what is trained.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.parquet
 
 from ernie_ray.config import TinyDataSection
 from ernie_ray.jobs.storage import Storage, staging_path, writing_to
-from ernie_ray.text.row_schema import Row, RowSchema
+from ernie_ray.text.row_schema import COPY_COLUMN, Row, RowSchema
 from ernie_ray.text.rows import read_rows
 
 _ROWS_PER_GROUP = 8192
@@ -38,20 +39,29 @@ def write_texts(data: TinyDataSection, schema: RowSchema, name: str, storage: St
 def write_task_rows(
     data: TinyDataSection, schema: RowSchema, name: str, storage: Storage, *, has_unlabelled: bool
 ) -> None:
-    """Write the training rows with their labels and, if asked, unlabelled rows with none."""
+    """Write the training rows with their labels and, if asked, unlabelled rows with none.
+
+    A column says which rows are augmented copies.
+    """
     names = [name for name in (schema.text, schema.text_pair, schema.label) if name]
     records = (
-        {schema.text: row.text, schema.text_pair: row.text_pair, schema.label: row.label}
+        {
+            schema.text: row.text,
+            schema.text_pair: row.text_pair,
+            schema.label: row.label,
+            COPY_COLUMN: row.copy,
+        }
         for row in _rows(data, schema, storage, has_unlabelled=has_unlabelled)
     )
-    columns = pa.schema([(name, pa.string()) for name in names])
+    columns = pa.schema([*((name, pa.string()) for name in names), (COPY_COLUMN, pa.int32())])
     _write(records, columns, name, storage)
 
 
 def _rows(
     data: TinyDataSection, schema: RowSchema, storage: Storage, *, has_unlabelled: bool
 ) -> Iterator[Row]:
-    yield from read_rows(storage.resolve(data.train), schema, on_bad=data.bad_rows)
+    training = replace(schema, copy=COPY_COLUMN)
+    yield from read_rows(storage.resolve(data.train), training, on_bad=data.bad_rows)
     unlabelled = RowSchema(
         text=data.unlabelled_text_column or schema.text,
         text_pair=schema.text_pair if data.unlabelled_have_pairs else None,
@@ -63,7 +73,7 @@ def _rows(
 
 
 def _write(
-    records: Iterable[dict[str | None, str | None]] | Iterable[dict[str, str]],
+    records: Iterable[Mapping[str, object]],
     columns: pa.Schema,
     name: str,
     storage: Storage,

@@ -56,6 +56,7 @@ def cache_schema(
     has_windows: bool = False,
     has_infos: bool = False,
     has_texts: bool = False,
+    has_copies: bool = False,
 ) -> pa.Schema:
     """Describe the columns of ``features.arrow``.
 
@@ -68,6 +69,7 @@ def cache_schema(
             them from 0.
         has_infos: There is a column ``info`` with what metrics need beside the label.
         has_texts: There are columns ``text`` and ``text_pair`` with what was tokenized.
+        has_copies: There is a column ``copy``.
 
     Returns:
         One line per row: ``file`` (position among the input files) and ``row`` (position in that
@@ -91,6 +93,7 @@ def cache_schema(
         columns += [("text", pa.string()), ("text_pair", pa.string())]
     if teacher_width:
         columns.append(("teacher_logits", pa.list_(pa.float32(), teacher_width)))
+    if has_copies:
         columns.append(("copy", pa.int32()))
     return pa.schema(
         columns, metadata={"digest": digest, "labels": json.dumps(list(labels), ensure_ascii=False)}

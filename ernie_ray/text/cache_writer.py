@@ -41,6 +41,7 @@ class CacheWriter:
         has_windows: bool = False,
         has_infos: bool = False,
         has_texts: bool = False,
+        has_copies: bool = False,
     ) -> None:
         """Prepare a cache that will stand at ``path``.
 
@@ -54,6 +55,7 @@ class CacheWriter:
             has_windows: Rows come with a column ``window``; see ``cache_schema``.
             has_infos: Rows come with a column ``info``.
             has_texts: Rows come with columns ``text`` and ``text_pair``.
+            has_copies: Rows come with a column ``copy``.
         """
         self.schema = cache_schema(
             digest,
@@ -63,6 +65,7 @@ class CacheWriter:
             has_windows=has_windows,
             has_infos=has_infos,
             has_texts=has_texts,
+            has_copies=has_copies,
         )
         self.num_rows = 0
         self._path = path

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_ray.text.features import NO_PLACE
 from ernie_ray.text.tokenizer import Text, TextTokenizer
-from ernie_ray.text.windows import visible_part
+from ernie_ray.text.windows import visible_places
 
 OUTSIDE = -1
 """The unit of a token that lies in none."""
@@ -56,19 +55,12 @@ class PlacingTokenizer(TextTokenizer):
         for (first, second), encoding in zip(
             pairs, self._tokenizer.encode_batch(inputs), strict=True
         ):
-            placed = list(zip(encoding.offsets, encoding.sequence_ids, strict=True))
-            offsets = (self._places(placed, first, 0), self._places(placed, second or "", 1))
-            rows.append(TokenPlaces(encoding.ids, encoding.type_ids, offsets))
+            ours, theirs = (
+                visible_places([encoding], text, i, len(self._text_prefix))[0]
+                for i, text in enumerate((first, second or ""))
+            )
+            rows.append(TokenPlaces(encoding.ids, encoding.type_ids, (ours, theirs)))
         return rows
-
-    def _places(
-        self, placed: list[tuple[tuple[int, int], int | None]], text: str, sequence: int
-    ) -> list[tuple[int, int]]:
-        shift = len(self._text_prefix)
-        return [
-            visible_part(text, start - shift, end - shift) if owner == sequence else NO_PLACE
-            for (start, end), owner in placed
-        ]
 
 
 def shared_units(ours: Offsets, theirs: Offsets) -> tuple[Units, Units, int]:

@@ -16,6 +16,7 @@ from tokenizers import Regex, pre_tokenizers
 
 from ernie_ray.text.features import NO_PLACE, TokenIds, Window
 from ernie_ray.text.tokenizer import Text, load_tokenizer
+from ernie_ray.text.vocabulary import METASPACE
 
 # What a piece of several characters must not join: characters of scripts written without spaces,
 # punctuation and symbols. Not the marker of a word's start (U+2581), which is a symbol, too.
@@ -109,24 +110,57 @@ class WindowTokenizer:
         return question[:end]
 
     def _windows(self, encoding: Any, text: str, sequence: int, is_cut: bool) -> list[Window]:
+        parts = [encoding, *encoding.overflowing]
+        places = visible_places(parts, text, sequence, len(self._prefix))
         return [
-            Window(
-                part.ids,
-                part.type_ids,
-                is_cut,
-                offsets=self._places(part, text, sequence),
-                text=text,
-                is_first=i == 0,
-            )
-            for i, part in enumerate([encoding, *encoding.overflowing])
+            Window(part.ids, part.type_ids, is_cut, offsets=offsets, text=text, is_first=i == 0)
+            for i, (part, offsets) in enumerate(zip(parts, places, strict=True))
         ]
 
-    def _places(self, part: Any, text: str, sequence: int) -> list[tuple[int, int]]:
-        shift = len(self._prefix)
-        return [
-            visible_part(text, start - shift, end - shift) if owner == sequence else NO_PLACE
-            for (start, end), owner in zip(part.offsets, part.sequence_ids, strict=True)
+
+def visible_places(
+    parts: Sequence[Any], text: str, sequence: int, prefix_length: int
+) -> list[list[tuple[int, int]]]:
+    """Tell where the tokens of one text stand in it.
+
+    Args:
+        parts: Encodings of the text, all windows of it.
+        text: Without its prefix.
+        sequence: 0 for the first or only text of a row, 1 for the second.
+        prefix_length: Characters before the text.
+
+    Returns:
+        For each encoding, of every token the start and end as ``visible_part`` narrows them;
+        ``NO_PLACE`` for tokens of the other text and special tokens.
+    """
+    before: dict[int, tuple[int, int]] = {}
+    for part in parts:
+        for place, owner in zip(part.offsets, part.sequence_ids, strict=True):
+            if owner == sequence:
+                before[place[1]] = place
+    return [
+        [
+            visible_part(text, _own_start(token, place, before) - prefix_length,
+                         place[1] - prefix_length)
+            if owner == sequence
+            else NO_PLACE
+            for token, place, owner in zip(
+                part.tokens, part.offsets, part.sequence_ids, strict=True
+            )
         ]
+        for part in parts
+    ]  # fmt: skip
+
+
+def _own_start(token: str, place: tuple[int, int], before: dict[int, tuple[int, int]]) -> int:
+    """Start of a token without the character before it.
+
+    A marker that a normalizer puts between two characters, as before ERNIE Tiny's Latin words,
+    takes the place of the first of them, which is the end of another token.
+    """
+    start = place[0]
+    is_marked = token.startswith(METASPACE) and before.get(start + 1, place) != place
+    return start + 1 if is_marked else start
 
 
 def visible_part(text: str, start: int, end: int) -> tuple[int, int]:

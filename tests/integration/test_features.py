@@ -131,6 +131,13 @@ def test_rows_without_labels_make_a_cache_without_labels(tmp_path, tokenizer_jso
     assert cache.summary.labels == ()
 
 
+def test_the_number_of_a_copy_is_kept_without_a_teachers_logits(tmp_path, tokenizer_json):
+    path = write_rows(tmp_path / "a.jsonl", 2, copy=3)
+    schema = RowSchema(label="label", copy="copy")
+    request = request_for(path, tokenizer_json, schema=schema, has_texts=True)
+    assert build_feature_cache(request, cache_dir=tmp_path / "caches").copies.tolist() == [3, 3]
+
+
 def test_multi_labels_become_flags(tmp_path, tokenizer_json):
     path = tmp_path / "a.jsonl"
     rows = [{"text": "a", "label": ["x", "z"]}, {"text": "b", "label": []}]

@@ -3,7 +3,8 @@ import pytest
 
 from ernie_ray.config import Lesson, StatesSection
 from ernie_ray.distillation.frozen_teacher import FrozenTeacher, through_engine, through_network
-from ernie_ray.errors import ConfigError
+from ernie_ray.errors import ConfigError, InferenceError
+from ernie_ray.inference.predictor import Predictor
 from ernie_ray.modeldir import open_model_dir
 from ernie_ray.text.tokenizer import TextTokenizer
 from tests.tiny_models import export_tiny_student, word_texts
@@ -46,6 +47,23 @@ def test_only_what_is_learnt_is_shown(tiny_model_dir):
     shown, places = FrozenTeacher(tiny_model_dir, wanted, num_threads=1).ask(TEXTS)
     assert (shown.states, shown.related) == ([], [])
     assert len(shown.logits) == len(places) == len(TEXTS)
+
+
+def test_an_answer_that_is_no_number_is_an_error_and_not_taken_for_none(
+    tiny_model_dir, monkeypatch
+):
+    forward = Predictor.forward
+
+    def broken(predictor, rows):
+        outputs = forward(predictor, rows)
+        outputs.logits[3] = np.nan
+        return outputs
+
+    wanted = lesson((1,), relation_weight=0, hidden_weight=0)
+    teacher = FrozenTeacher(tiny_model_dir, wanted, num_threads=1)
+    monkeypatch.setattr(Predictor, "forward", broken)
+    with pytest.raises(InferenceError, match=f"NaN or infinite for '{TEXTS[3]}'"):
+        teacher.ask(TEXTS)
 
 
 def test_a_student_has_no_layers_to_imitate(tmp_path):

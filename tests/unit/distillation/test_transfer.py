@@ -62,12 +62,12 @@ def pupil_of(model_dir, folder, *, tokenizer=None, **changes):
     return Pupil(network, spec, folder)
 
 
-def loss_of(objective, pupil):
+def loss_of(objective, pupil, epoch=0):
     tokenizer = TextTokenizer.from_file(pupil.start / "tokenizer.json", max_tokens=32)
     rows = [TokenIds(row.input_ids, row.token_type_ids) for row in tokenizer.encode(TEXTS)]
     batch = pad_batch(rows, pad_token_id=pupil.spec.network.pad_token_id)
     arrays = (batch.input_ids, batch.token_type_ids, batch.attention_mask)
-    return objective(pupil.network(*map(paddle.to_tensor, arrays)).logits, Cache(), ROWS, 0)
+    return objective(pupil.network(*map(paddle.to_tensor, arrays)).logits, Cache(), ROWS, epoch)
 
 
 def objective_of(pupil, model_dir, wanted, first_hard_epoch=9):
@@ -110,6 +110,17 @@ def test_the_teachers_logits_and_the_labels_are_blended(tiny_model_dir, tmp_path
         found[share] = float(loss_of(objective_of(pupil, tiny_model_dir, wanted), pupil))
     assert found[0.5] == pytest.approx((found[0.0] + found[1.0]) / 2, rel=1e-4)
     assert found[0.0] != pytest.approx(found[1.0], rel=1e-2)
+
+
+def test_in_hard_epochs_labels_alone_count(tiny_model_dir, tmp_path):
+    pupil = pupil_of(tiny_model_dir, tmp_path / "start")
+    labels_alone = lesson((1, 2), logits=DistillationSection(hard_weight=1.0))
+    expected = float(loss_of(objective_of(pupil, tiny_model_dir, labels_alone), pupil))
+    settings = DistillationSection(hard_weight=0.2, temperature=2.0)
+    wanted = lesson((1,), logits=settings, hidden_weight=1.0, relation_weight=1.0)
+    objective = objective_of(pupil, tiny_model_dir, wanted, first_hard_epoch=1)
+    assert float(loss_of(objective, pupil, epoch=1)) == pytest.approx(expected, rel=1e-5)
+    assert float(loss_of(objective, pupil, epoch=0)) != pytest.approx(expected, rel=1e-2)
 
 
 def test_a_step_without_gradients_below_the_states_is_refused(tiny_model_dir, tmp_path):

@@ -6,8 +6,14 @@ from hypothesis import strategies as st
 from ernie_ray.config import load_recipe
 from ernie_ray.errors import ConfigError
 from ernie_ray.text.features import NO_PLACE, rows_of_texts
+from ernie_ray.text.sentencepiece_file import PieceModel
+from ernie_ray.text.spans import PlacingTokenizer
 from ernie_ray.text.tokenizer import TextTokenizer
-from ernie_ray.text.tokenizer_build import wordpiece_tokenizer, xlm_unigram_tokenizer
+from ernie_ray.text.tokenizer_build import (
+    sentencepiece_tokenizer,
+    wordpiece_tokenizer,
+    xlm_unigram_tokenizer,
+)
 from ernie_ray.text.windows import WindowTokenizer, cut_to_characters, visible_part
 from tests.tiny_models import CHARACTERS, VOCAB
 
@@ -72,6 +78,24 @@ def test_places_are_those_of_the_original_text(text, seen, prefix):
     joined = "".join(text[a:b] for a, b in places)
     assert set("".join(text.split())) - set(joined) <= {"\u200d", "\u0301"}
     assert all(not text[a:b][0].isspace() and not text[a:b][-1].isspace() for a, b in places)
+
+
+@pytest.mark.parametrize("prefix", ["", "问: "])
+def test_a_word_marker_between_two_characters_takes_none_of_them(prefix):
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "我", "用", "使用", "，", "机", "▁phone", "▁12"]
+    scores = (0.0,) * 4 + tuple(-float(i) for i in range(len(pieces) - 4))
+    model = PieceModel(tuple(pieces), scores, unk_id=1, character_map=b"")
+    text = "我用Phone机，phone 12 使用12"
+    words = ["我", "用", "Phone", "机", "，", "phone", "12", "使用", "12"]
+    tokenizer = sentencepiece_tokenizer(model, pieces)
+    placed = PlacingTokenizer(tokenizer, max_tokens=32, text_prefix=prefix).place(
+        [text, ("我", text)]
+    )
+    for row, i in zip(placed, (0, 1), strict=True):
+        assert [text[a:b] for a, b in row.offsets[i] if (a, b) != NO_PLACE] == words
+    for max_tokens in (32, 8):
+        rows = windows(tokenizer, text, max_tokens=max_tokens, prefix=prefix)
+        assert [text[a:b] for a, b in places_of(rows)] == words
 
 
 @given(st.text(alphabet=CHARACTERS + " \n", min_size=1, max_size=200).filter(str.strip))
