@@ -49,7 +49,7 @@ from ernie_ray.text.rows import files_of
 @click.option("--min-words", type=click.IntRange(1), default=2, show_default=True, help="Copies of "
               "fewer words and punctuation marks are dropped.")  # fmt: skip
 @click.option("--seed", default=42, show_default=True, help="Same seed, same copies.")
-@click.option("--only-copies", is_flag=True, help="Leave the rows as they were given out.")
+@click.option("--only-copies", is_flag=True, help="Write the copies alone, without the given rows.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @columns_options
 @bad_rows_option

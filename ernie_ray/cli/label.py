@@ -66,7 +66,13 @@ _SUFFIXES_OF_FILES = {f".{kind}" for kind in FORMATS}
     default=0.0,
     help="CPUs, and threads, of each.  [default: an equal share]",
 )
-@click.option("--gpus-per-actor", type=click.FloatRange(0), default=0.0, help="May be a fraction.")
+@click.option(
+    "--gpus-per-actor",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="GPUs of each; may be a fraction: with 0.5 two share one.",
+)
 @click.option(
     "--batch-tokens",
     type=click.IntRange(1),
@@ -148,6 +154,11 @@ def command(
     ):
         if count:
             click.echo(f"{name}: {count}")
+    if ", " in manifest.engine:
+        click.echo(
+            f"the teacher ran in several ways ({manifest.engine}), whose answers differ a little; "
+            "--engine and --precision choose one"
+        )
     classes = ", ".join(f"{k} {n}" for k, n in manifest.num_rows_per_class.items())
     click.echo(f"{manifest.num_rows} rows by teacher {manifest.teacher_name}: {classes}")
     click.echo(f"labelled rows: {place.resolve(output)}")

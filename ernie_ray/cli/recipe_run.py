@@ -6,9 +6,11 @@ Does not know what is done by the recipe.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -22,6 +24,7 @@ from ernie_ray.environment import this_machine
 from ernie_ray.jobs.storage import Storage
 
 _R = TypeVar("_R", bound=Section)
+_NAME_WIDTH = 12
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,20 @@ def runs_recipe(
     return decorate
 
 
+def _first_sentence(recipe: str) -> str:
+    """What a recipe's comment at its top says first."""
+    lines = takewhile(lambda line: line.startswith("#"), recipe.splitlines())
+    comment = " ".join(line.lstrip("# ") for line in lines)
+    return re.split(r"[.?] (?=[A-Z])", comment)[0].rstrip(" .")
+
+
 def _with_options(
     command: Callable[..., None], folder_name: str, default: str
 ) -> Callable[..., None]:
     def list_recipes(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
         if is_asked:
-            click.echo("\n".join(builtin_recipes(folder_name)))
+            for name, text in builtin_recipes(folder_name).items():
+                click.echo(f"{name:<{_NAME_WIDTH}}{_first_sentence(text)}")
             context.exit()
 
     for add in (
@@ -113,7 +124,8 @@ def _with_options(
         click.option("--output", metavar="FOLDER", help=f"Run folder.  [default: {default}]"),
         click.option(
             "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
-            help="Change a setting.",
+            help="Change a setting, e.g. training.seed=7 or 'data.unlabelled=[\"more.jsonl\"]'; "
+            "may be given again.",
         ),
         click.argument("recipe", required=False),
     ):  # fmt: skip

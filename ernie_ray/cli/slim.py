@@ -20,8 +20,9 @@ def command(run: RecipeRun[SlimRecipe]) -> None:
     \b
     Examples:
       ernie-ray slim bow --set teacher.model=runs/teacher/model --set data.train=train.jsonl \
-        --set data.dev=dev.jsonl --set data.test=test.jsonl
-      ernie-ray slim mine.toml --set 'data.unlabelled=["more.jsonl"]' --output runs/slim
+        --set data.dev=dev.jsonl --set data.test=test.jsonl \
+        --set 'data.unlabelled=["more.jsonl"]' --set augment.num_copies=0
+      ernie-ray slim mine.toml --set data.text_pair_column=text_b --output runs/slim
     """
     with run.ray(run.recipe.scaling):
         from ernie_ray.jobs.slim import slim

@@ -52,7 +52,7 @@ _BAG_OF_WORDS = "bag of words"
     "num_unlabelled",
     default=_NUM_UNLABELLED,
     show_default=True,
-    type=click.IntRange(0, _NUM_UNLABELLED),
+    type=click.IntRange(1, _NUM_UNLABELLED),
     help="Reviews without a label for the teacher to label.",
 )
 @click.option(

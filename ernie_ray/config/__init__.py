@@ -1,7 +1,7 @@
 """Recipes: what one run reads, trains and writes, validated before anything starts."""
 
 from ernie_ray.config.lesson import Lesson, LessonModelSection, LessonRecipe
-from ernie_ray.config.load import builtin_recipes, load_recipe, load_recipe_of
+from ernie_ray.config.load import builtin_recipes, explain, load_recipe, load_recipe_of
 from ernie_ray.config.recipe import (
     DataSection,
     ModelSection,
@@ -70,6 +70,7 @@ __all__ = [
     "as_toml",
     "builtin_recipes",
     "check_class_losses",
+    "explain",
     "load_recipe",
     "load_recipe_of",
 ]

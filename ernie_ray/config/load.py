@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
 from importlib import resources
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from ernie_ray.config.recipe import Recipe
 from ernie_ray.errors import ConfigError
@@ -65,7 +67,7 @@ def load_recipe_of(
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(f"recipe {name_or_path}: {_explain(error)}") from None
+        raise ConfigError(f"recipe {name_or_path}: {explain(error)}") from None
 
 
 def _read(name_or_path: str, folder_name: str) -> str:
@@ -106,14 +108,28 @@ def _assign(settings: dict[str, Any], assignment: str) -> None:
     table[name] = value
 
 
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown key {key}; remove it or correct its name")
-        elif problem["type"] == "missing":
-            lines.append(f"{key} is missing; add it or give --set {key}=...")
-        else:
-            lines.append(f"{key + ': ' if key else ''}{problem['msg']}")
-    return "; ".join(lines)
+def explain(error: ValidationError, section: str = "") -> str:
+    """Say in one line what is wrong with settings, and what to write instead.
+
+    Args:
+        error: Of a recipe, or of a section.
+        section: Name of the section; empty: of a whole recipe.
+    """
+    return "; ".join(_explain(problem, section) for problem in error.errors())
+
+
+def _explain(problem: ErrorDetails, section: str) -> str:
+    key = ".".join(str(part) for part in (section, *problem["loc"]) if part != "")
+    kind, given = problem["type"], problem["input"]
+    if kind == "extra_forbidden":
+        return f"unknown key {key}; remove it or correct its name"
+    if kind == "missing":
+        if "." in key:
+            return f"{key} is missing; add it or give --set {key}=..."
+        return f"the section [{key}] is missing; add it, or give its keys as in --set {key}.KEY=..."
+    if kind in ("tuple_type", "list_type"):
+        items = json.dumps(given.split(",") if isinstance(given, str) else [given])
+        return f"{key} is a list: write --set '{key}={items}'"
+    # Of a rule of ours pydantic's own words add nothing.
+    message = str(problem["ctx"]["error"]) if kind == "value_error" else problem["msg"]
+    return f"{key}: {message}" if key else message

@@ -76,6 +76,11 @@ class Teacher:
             )
         self._batch_tokens = settings.batch_tokens
 
+    @property
+    def engine(self) -> str:
+        """Engine and precision that run it, ``"openvino bf16"``; ``auto`` is resolved."""
+        return f"{self._predictor.engine} {self._predictor.precision}"
+
     def ask(self, texts: Sequence[Text]) -> TeacherOutputs:
         """Run texts, sorted by length into batches of the token budget; answers in their order.
 

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from ernie_ray.config import SlimRecipe, TaskSection, TinyRecipe, check_class_losses
 from ernie_ray.distillation.teacher import TeacherSettings
-from ernie_ray.errors import ConfigError, DataError
+from ernie_ray.errors import ConfigError, DataError, ModelDirError
 from ernie_ray.jobs.chunk_run import Pool
 from ernie_ray.jobs.comparison import DISTILLED, Comparison, Contest, publish
 from ernie_ray.jobs.file_digests import digest_of, digests_of_files
@@ -90,9 +90,28 @@ class Chain(Generic[R]):
         self.recipe: R = recipe
         self.run = run.rstrip("/")
         self.storage = storage
-        self.teacher: Manifest = read_manifest(storage.fetch(recipe.teacher.model))
+        self.teacher: Manifest = self.read_teacher(recipe.teacher.model, "teacher.model")
         self.show_progress = show_progress
         self.seconds: dict[str, float] = {}
+
+    def read_teacher(self, name: str, key: str) -> Manifest:
+        """Read a teacher's manifest.
+
+        Args:
+            name: Its model directory.
+            key: The setting that names it.
+
+        Raises:
+            DataError: There is none.
+            ModelDirError: It is broken.
+        """
+        advice = "; give a model directory, as `ernie-ray finetune` writes it to RUN/model"
+        try:
+            return read_manifest(self.storage.fetch(name))
+        except DataError as error:
+            raise DataError(f"{key}: {error}{advice}") from error
+        except ModelDirError as error:
+            raise ModelDirError(f"{key}: {error}") from error
 
     def check(self) -> None:
         """Say what the recipe lacks that a later stage, after hours of work, would say.

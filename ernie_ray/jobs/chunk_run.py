@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from tqdm import tqdm
 
+from ernie_ray.environment import this_machine
 from ernie_ray.errors import DataError, ErnieRayError, InferenceError
 from ernie_ray.jobs.cpu_share import cpu_share, cpus_of_nodes
 from ernie_ray.jobs.file_digests import expected_rows
@@ -122,6 +123,8 @@ class _Actor:
 
     def __init__(self, run: ChunkRun, num_threads: int | None) -> None:
         self._run = run
+        if num_threads is not None:  # a Ray may count more CPUs than its machine has
+            num_threads = min(num_threads, this_machine().num_cpus)
         # Of an error raised here Ray Data would pass on a traceback as text; raised by the first
         # call it arrives as it is.
         self._loaded: RowWork | ErnieRayError

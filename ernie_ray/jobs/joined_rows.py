@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -73,7 +74,7 @@ def _rows(
 
 
 def _write(
-    records: Iterable[Mapping[str, object]],
+    records: Iterable[Mapping[Any, object]],
     columns: pa.Schema,
     name: str,
     storage: Storage,

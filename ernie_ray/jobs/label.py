@@ -8,7 +8,7 @@ appears whole or not at all.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -36,7 +36,7 @@ from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.text.row_files import DataFile
 
 # Counts up when the same input would give other rows.
-_FORMAT = 1
+_FORMAT = 2
 
 DEFAULT_POOL = Pool()
 
@@ -106,13 +106,16 @@ def _refuse_doubles(files: tuple[DataFile, ...]) -> None:
 
 
 def _digest(request: LabelRequest, teacher: Manifest, inputs: list[str]) -> str:
+    selection = request.selection
+    if not selection.balance:
+        selection = replace(selection, seed=0)  # nothing is drawn
     key = {
         "format": _FORMAT,
         "teacher": teacher.fingerprint,
         "inputs": inputs,
         "schema": asdict(request.schema),
         "settings": asdict(request.settings),
-        "selection": asdict(request.selection),
+        "selection": asdict(selection),
         "has_vectors": request.has_vectors,
         "on_bad": request.on_bad,
         "rows_per_chunk": request.rows_per_chunk,
@@ -127,7 +130,8 @@ class RowLabeller:
         self._request = request
         folder = Storage().fetch(request.teacher)
         self._teacher = Teacher(folder, request.settings, num_threads=num_threads)
-        self._schema = schema_of(request, read_manifest(folder))
+        schema = schema_of(request, read_manifest(folder)).remove(0)
+        self._schema = schema.append(pa.field("engine", pa.string()))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Label the good rows of a chunk with ``ROW_COLUMNS``."""
@@ -140,13 +144,14 @@ class RowLabeller:
             columns |= {
                 name: good[name] for name in ("text_pair", "label") if name in self._schema.names
             }
+            columns["engine"] = pa.array([self._teacher.engine] * good.num_rows)
             columns["teacher_logits"] = _fixed_lists(outputs.logits)
             if self._request.has_vectors:
                 columns["teacher_vector"] = _fixed_lists(outputs.vectors)
             good = pa.table(columns)
         else:
             good = good.select(kept)
-        empty = self._schema.remove(0).empty_table()
+        empty = self._schema.empty_table()
         return pa.concat_tables([empty, good, bad.select(kept)], promote_options="default")
 
 

@@ -87,7 +87,7 @@ def finish(
             num_unsure=int((~answers.is_sure).sum()),
             num_surplus=int((answers.is_sure & ~is_kept).sum()),
             num_rows_per_class=dict(zip(labels, counts, strict=True)) if labels else {},
-            engine=f"{request.settings.engine} {request.settings.precision}",
+            engine=", ".join(sorted(answers.engines)),
             sha256=sha256,
         )
         with writing_to(place):
@@ -108,12 +108,14 @@ class _Answers:
         choices: The teacher's first choice among the classes.
         is_labelled: The row has a label and is no copy, so it stays.
         is_sure: The teacher is sure enough, or the row stays anyway.
+        engines: What ran the teacher: several if machines, or attempts, were unlike.
     """
 
     ids: NDArray[np.int64]
     choices: NDArray[np.int32]
     is_labelled: NDArray[np.bool_]
     is_sure: NDArray[np.bool_]
+    engines: set[str]
 
 
 def _read_answers(
@@ -123,8 +125,10 @@ def _read_answers(
     is_multi_label = isinstance(task, ClassificationSpec) and task.multi_label
     min_confidence = request.selection.min_confidence
     has_labels = request.schema.label is not None
-    columns = ["row", "problem", "is_fatal", "copy", "teacher_logits", *["label"] * has_labels]
+    columns = ["row", "problem", "is_fatal", "copy", "engine", "teacher_logits"]
+    columns += ["label"] * has_labels
     ids, choices, labelled, sure = [_NO_IDS], [_NO_CHOICES], [_NO_FLAGS], [_NO_FLAGS]
+    engines: set[str] = set()
     for part in parts.in_order(found.lengths, columns):
         rows = bad_rows.good(part)
         if rows.num_rows == 0:
@@ -134,13 +138,20 @@ def _read_answers(
         # The label of an augmented copy may no longer hold.
         is_labelled = rows["copy"].to_numpy() == 0
         is_labelled &= pc.is_valid(rows["label"]).to_numpy() if has_labels else False
+        engines.update(rows["engine"].unique().to_pylist())
         ids.append(rows["id"].to_numpy())
         choices.append(logits.argmax(axis=1).astype(np.int32))
         labelled.append(is_labelled)
         sure.append(
             keep_confident(logits, is_labelled, min_confidence, is_multi_label=is_multi_label)
         )
-    return _Answers(*(np.concatenate(one) for one in (ids, choices, labelled, sure)))
+    return _Answers(
+        ids=np.concatenate(ids),
+        choices=np.concatenate(choices),
+        is_labelled=np.concatenate(labelled),
+        is_sure=np.concatenate(sure),
+        engines=engines,
+    )
 
 
 _NO_IDS, _NO_CHOICES, _NO_FLAGS = np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, bool)

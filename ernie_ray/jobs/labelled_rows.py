@@ -35,7 +35,9 @@ class LabelledManifest(BaseModel):
     num_unsure: int = Field(ge=0, description="Rows left out because the teacher was not sure.")
     num_surplus: int = Field(ge=0, description="Rows left out to balance the classes.")
     num_rows_per_class: dict[str, int] = Field(description="Rows by the teacher's first choice.")
-    engine: str = Field(description="What ran the teacher.")
+    engine: str = Field(
+        description="Engine and precision that ran the teacher; several where machines differed."
+    )
     sha256: str = Field(description="SHA-256 of rows.parquet.")
 
 

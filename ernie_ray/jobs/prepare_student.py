@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ernie_ray.config import DistillRecipe, StudentSection, TaskSection
+from pydantic import ValidationError
+
+from ernie_ray.config import DistillRecipe, StudentSection, TaskSection, explain
 from ernie_ray.errors import ConfigError, DataError
 from ernie_ray.jobs.features import collect_labels
 from ernie_ray.jobs.labelled_rows import read_labelled_manifest
@@ -157,9 +159,8 @@ def student_network(recipe: DistillRecipe, vocab_size: int) -> StudentConfig:
         return LstmConfig(
             **settings, num_units=student.num_units, is_bidirectional=student.is_bidirectional
         )
-    except ValueError as error:
-        problem = str(error).splitlines()
-        raise ConfigError(f"student: {problem[1].strip()}: {problem[2].strip()}") from error
+    except ValidationError as error:
+        raise ConfigError(explain(error, "student")) from error
 
 
 def _task(recipe: DistillRecipe, storage: Storage) -> ClassificationSpec:

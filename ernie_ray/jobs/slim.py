@@ -68,8 +68,9 @@ class _SlimChain(Chain[SlimRecipe]):
         task = self.teacher.task
         if not isinstance(task, ClassificationSpec):
             raise ConfigError(
-                f"teacher.model={recipe.teacher.model}: its task is {task.family}; "
-                "students are distilled from classifiers"
+                f"teacher.model={recipe.teacher.model}: its task is {task.family}; students are "
+                "distilled from classifiers (`ernie-ray finetune classify` or `pair`); for "
+                "regression and ranking there is `ernie-ray tiny`"
             )
         self.task: ClassificationSpec = task
         data = recipe.data

@@ -28,7 +28,7 @@ from ernie_ray.jobs.prepare_lesson import prepare_lesson
 from ernie_ray.jobs.row_blocks import checked_schema
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import EncoderConfig, Manifest
-from ernie_ray.modeldir.folder import MANIFEST, TOKENIZER, read_manifest
+from ernie_ray.modeldir.folder import MANIFEST, TOKENIZER
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.from_recipe import loose_schema
 from ernie_ray.text.row_schema import COPY_COLUMN, RowSchema
@@ -89,7 +89,7 @@ class _TinyChain(Chain[TinyRecipe]):
         super().__init__(recipe, run, storage, show_progress=show_progress)
         _refuse_student(self.teacher, recipe.teacher.model)
         self._general_name = recipe.teacher.general or recipe.teacher.model
-        self._general_teacher = read_manifest(storage.fetch(self._general_name))
+        self._general_teacher = self.read_teacher(self._general_name, "teacher.general")
         _refuse_student(self._general_teacher, self._general_name)
         self.task = self.teacher.task
         self._task_section = task_section(self.task)

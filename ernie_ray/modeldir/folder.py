@@ -99,7 +99,9 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise ModelDirError(f"{folder}: not a model directory (no {MANIFEST})")
+        inside = sorted(one.parent.name for one in folder.glob(f"*/{MANIFEST}"))
+        hint = f"; give {folder / inside[0]}" if inside else ""
+        raise ModelDirError(f"{folder}: not a model directory (no {MANIFEST}){hint}")
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         version = raw.get("format_version") if isinstance(raw, dict) else None

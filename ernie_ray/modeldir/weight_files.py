@@ -32,10 +32,13 @@ def write_arrays(
     Raises:
         OSError: There is no room, or no such folder.
     """
+    path.touch()
+    mode = path.stat().st_mode
     # Not `ascontiguousarray`, which gives an array of no dimension one.
     whole = {name: np.asarray(values, order="C") for name, values in arrays.items()}
     try:
         save_file(whole, path, metadata=None if metadata is None else dict(metadata))
+        path.chmod(mode)  # safetensors leaves a file that nobody else may read
     except SafetensorError as error:
         raise OSError(str(error)) from error
 

@@ -1,12 +1,14 @@
 import json
 
 import pytest
+import ray
 from click.testing import CliRunner
 
 from ernie_ray.cli.augment import command
 from ernie_ray.errors import DataError
 from ernie_ray.jobs import augment as augment_job
 from ernie_ray.jobs.augment import AugmentRequest, augment
+from ernie_ray.jobs.row_dataset import row_dataset
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.text.augment import AugmentSettings
 from ernie_ray.text.row_files import find_files
@@ -45,10 +47,19 @@ def run(files, tmp_path, name="out.jsonl", schema=SCHEMA, **options):
     return result, [json.loads(line) for line in lines]
 
 
-def test_the_number_of_blocks_does_not_change_a_single_byte(rows_dir, tmp_path):
+def test_the_number_of_blocks_or_workers_does_not_change_a_single_byte(
+    rows_dir, tmp_path, monkeypatch
+):
+    small = 1 << 9
+    read = row_dataset(find_files(rows_dir), SCHEMA, block_bytes=small)
+    assert read.materialize().num_blocks() > 8
     run(rows_dir, tmp_path, "one.jsonl", block_bytes=1 << 24)
-    run(rows_dir, tmp_path, "many.jsonl", block_bytes=1 << 9)
+    run(rows_dir, tmp_path, "many.jsonl", block_bytes=small)
+    # So that one task runs at a time.
+    monkeypatch.setattr(augment_job, "WORK_CPUS", ray.cluster_resources()["CPU"])
+    run(rows_dir, tmp_path, "alone.jsonl", block_bytes=small)
     assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "many.jsonl").read_bytes()
+    assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
 
 
 def test_one_file_or_two_make_the_same_copies(rows_dir, tmp_path):

@@ -61,6 +61,7 @@ def test_each_row_keeps_its_place_and_gets_the_teachers_logits(
     norms = np.linalg.norm(np.stack(table["teacher_vector"].to_numpy()), axis=1)
     np.testing.assert_allclose(norms, 1, atol=1e-4)
     assert manifest.teacher == predictor.fingerprint
+    assert manifest.engine == "onnxruntime fp32"
     assert manifest.labels == ("negative", "positive")
     assert sum(manifest.num_rows_per_class.values()) == manifest.num_rows == NUM_ROWS
 
@@ -175,9 +176,35 @@ def test_unsure_rows_and_surplus_are_left_out_but_never_labelled_ones(
     assert ids >= set(range(600))
     assert manifest.num_unsure > 0
     assert manifest.num_rows + manifest.num_unsure + manifest.num_surplus == NUM_ROWS
-    free = np.array([i for i in sorted(ids) if i >= 600])
-    classes = np.bincount(logits[free].argmax(axis=1), minlength=2) if len(free) else [0, 0]
-    assert classes[0] == classes[1] or 0 in classes
+
+
+def test_of_rows_without_a_label_each_class_keeps_as_many_as_the_rarest(
+    tiny_model_dir, rows_dir, tmp_path, uninterrupted
+):
+    free = logits_of(uninterrupted)[600:].argmax(axis=1)
+    num_each = np.bincount(free, minlength=2)
+    assert 0 < num_each.min() < num_each.max()
+    request = request_for(tiny_model_dir, rows_dir, selection=Selection(balance=True, seed=1))
+    manifest, table = run(request, tmp_path, pool=Pool(0))
+    kept = [i - 600 for i in table["id"].to_pylist() if i >= 600]
+    assert np.bincount(free[kept]).tolist() == [num_each.min()] * 2
+    assert manifest.num_surplus == num_each.max() - num_each.min()
+
+
+def test_a_seed_that_draws_nothing_asks_the_teacher_for_nothing(
+    tiny_model_dir, rows_dir, tmp_path, monkeypatch
+):
+    for seed in (1, 2):
+        request = request_for(tiny_model_dir, rows_dir, selection=Selection(seed=seed))
+        run(request, tmp_path, pool=Pool(0))
+        monkeypatch.setattr(label_job, "Teacher", lambda *_, **__: pytest.fail("it loads again"))
+
+
+def test_every_engine_that_gave_answers_is_named(tiny_model_dir, rows_dir, tmp_path, monkeypatch):
+    found = itertools.cycle(["openvino bf16", "onnxruntime fp32"])
+    monkeypatch.setattr(label_job.Teacher, "engine", property(lambda _: next(found)))
+    manifest, _ = run(request_for(tiny_model_dir, rows_dir), tmp_path, pool=Pool(0))
+    assert manifest.engine == "onnxruntime fp32, openvino bf16"
 
 
 def test_a_copy_is_left_out_as_if_it_had_no_label(tiny_model_dir, tmp_path):

@@ -35,11 +35,23 @@ def test_set_takes_numbers_lists_and_bare_words():
         (["scaling.num_workers=[4, 2]"], r"scaling.num_workers: .* range \[fewest, most\]"),
         (["training.precision=fp16"], "training.precision=fp16 needs GPUs"),
         (["training.precision=bf16"], "scaling.use_gpu=true"),
+        (["training.precision=bf16"], "classify: training.precision"),
+        (["task.labels=no,yes"], r"""--set 'task.labels=\["no", "yes"\]'"""),
+        (["task.labels=7"], r"--set 'task.labels=\[7\]'"),
     ],
 )
 def test_a_wrong_setting_is_an_error_that_names_it(assignments, named):
     with pytest.raises(ConfigError, match=named):
         load_recipe("classify", [*GIVEN, *assignments])
+
+
+def test_a_missing_section_is_told_apart_from_a_missing_key(tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("[training]\nseed = 7\n")
+    with pytest.raises(ConfigError, match=r"section \[data\] is missing; .*--set data\.KEY="):
+        load_recipe(str(recipe))
+    with pytest.raises(ConfigError, match=r"data\.train is missing; .*--set data\.train="):
+        load_recipe("classify")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from ernie_ray.config import SlimRecipe, TinyRecipe, load_recipe_of
-from ernie_ray.errors import ConfigError, DataError
+from ernie_ray.errors import ConfigError, DataError, ModelDirError
 from ernie_ray.jobs.slim import slim
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.jobs.tiny import tiny
@@ -51,6 +51,16 @@ def test_a_row_that_a_later_stage_cannot_use_is_named_before_the_first_one(
 
 
 @pytest.mark.parametrize("kind", CHAINS)
+def test_a_teacher_that_is_no_model_directory_is_named_with_the_one_inside(
+    kind, tiny_model_dir, data
+):
+    with pytest.raises(DataError, match=r"^teacher\.model: .*no such .* finetune"):
+        start(kind, data / "nowhere", data)
+    with pytest.raises(ModelDirError, match=rf"^teacher\.model: .*; give {tiny_model_dir}$"):
+        start(kind, tiny_model_dir.parent, data)
+
+
+@pytest.mark.parametrize("kind", CHAINS)
 @pytest.mark.parametrize("section", ["training", "plain_training"])
 def test_a_metric_that_the_task_has_not_is_named_before_the_first_stage(
     kind, section, tiny_model_dir, data
@@ -74,7 +84,7 @@ def test_losses_of_exclusive_classes_are_refused_for_a_teacher_of_independent_la
 def test_a_student_that_cannot_be_built_is_refused_before_the_first_stage(
     section, tiny_model_dir, data
 ):
-    with pytest.raises(ConfigError, match="student: pooling"):
+    with pytest.raises(ConfigError, match=r"student\.pooling: Input should be [^\[]*$"):
         start("slim", tiny_model_dir, data, f"{section}.pooling=median")
     assert not (data / "run").exists()
 

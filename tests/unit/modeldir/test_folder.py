@@ -79,6 +79,10 @@ def test_a_folder_without_a_manifest_is_no_model_directory(tmp_path):
         open_model_dir(tmp_path)
 
 
+def test_whoever_may_read_one_file_of_a_model_directory_may_read_all(tiny_model_dir):
+    assert len({path.stat().st_mode for path in tiny_model_dir.iterdir()}) == 1
+
+
 def test_nothing_in_a_model_directory_is_a_pickle(tiny_model_dir):
     suffixes = {path.suffix for path in tiny_model_dir.iterdir()}
     assert suffixes == {".json", ".safetensors", ".onnx", ".pdiparams"}
