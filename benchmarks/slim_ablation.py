@@ -83,18 +83,14 @@ def _sources(shop: Workshop) -> dict[str, Path]:
     from benchmarks.slim_runs import with_first_copies, with_hard_labels
 
     most = AugmentSettings(num_copies=max(COPIES))
-    every = shop.label(shop.augment("copies", most), "ablation/copies")
-    folder = shop.folder / "ablation"
-
-    def first(num_copies: int) -> Path:
-        return with_first_copies(every, num_copies, folder / f"first-{num_copies}.parquet")
-
-    sources = {"no augmentation": first(0)}
+    every = shop.label(shop.augment(f"copies-{most.num_copies}", most), "ablation/copies")
+    sources = {"no augmentation": with_first_copies(every, 0)}
     for name, settings in STRATEGIES.items():
         slug = name.replace(" ", "-")
         sources[name] = shop.label(shop.augment(slug, settings), f"ablation/{slug}")
-    sources |= {f"all three, {n} {'copy' if n == 1 else 'copies'}": first(n) for n in COPIES}
-    sources[f"hard labels, {max(COPIES)} copies"] = with_hard_labels(every, folder / "hard.parquet")
+    for n in COPIES:
+        sources[f"all three, {n} {'copy' if n == 1 else 'copies'}"] = with_first_copies(every, n)
+    sources[f"hard labels, {max(COPIES)} copies"] = with_hard_labels(every)
     return sources
 
 

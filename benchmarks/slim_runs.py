@@ -20,6 +20,7 @@ from benchmarks.slim_data import TaskRows, place, read_texts
 from ernie_ray.config import DistillRecipe, Recipe, load_recipe, load_recipe_of
 from ernie_ray.jobs import runs
 from ernie_ray.jobs.augment import AugmentRequest, augment
+from ernie_ray.jobs.chunk_run import Pool
 from ernie_ray.jobs.constant_answers import constant_accuracy
 from ernie_ray.jobs.distill import distill
 from ernie_ray.jobs.evaluate import measure
@@ -131,7 +132,11 @@ class Workshop:
         return path
 
     def label(self, source: Path, name: str) -> Path:
-        """Rows with the teacher's logits."""
+        """Rows with the teacher's logits, in a folder that carries the teacher's fingerprint.
+
+        What is made of them takes its name from that folder, so that runs over rows of another
+        teacher are never found again.
+        """
         schema = RowSchema(
             self._schema.text,
             self._schema.text_pair,
@@ -139,8 +144,10 @@ class Workshop:
             is_label_optional=True,
             copy=COPY_COLUMN,
         )
+        name = f"{name}-{read_manifest(self.teacher).fingerprint[:8]}"
         request = LabelRequest(self.teacher, find_files(source), schema)
-        label(request, name, storage=self._storage, show_progress=True)
+        pool = Pool(1, cpus_per_actor=self._num_threads)
+        label(request, name, storage=self._storage, pool=pool, show_progress=True)
         return self.folder / name
 
     def student(
@@ -200,17 +207,19 @@ def _deciding(recipe: Recipe | DistillRecipe) -> dict[str, object]:
     return recipe.model_dump(mode="json", exclude={"scaling"})
 
 
-def with_first_copies(labelled: Path, num_copies: int, target: Path) -> Path:
-    """Keep the rows as they were given and their first copies.
+def with_first_copies(labelled: Path, num_copies: int, target: Path | None = None) -> Path:
+    """Keep the rows as they were given and their first copies, in a file beside the folder.
 
     A copy depends on its number alone, so these are what fewer copies would have given.
     """
+    target = target or labelled.with_name(f"{labelled.name}-first-{num_copies}.parquet")
     table = pyarrow.parquet.read_table(labelled / ROWS)
     return _written(table.filter(pc.less_equal(table["copy"], num_copies)), target)
 
 
-def mixed_rows(labelled: Path, num_copies: int, unlabelled: Path, target: Path) -> Path:
-    """Put rows with their first copies and the labelled rows of another folder into one folder."""
+def mixed_rows(labelled: Path, num_copies: int, unlabelled: Path) -> Path:
+    """Put rows with their first copies and those of another folder into one folder beside both."""
+    target = labelled.with_name(f"first-{num_copies}-{labelled.name}-{unlabelled.name}")
     target.mkdir(exist_ok=True)
     with_first_copies(labelled, num_copies, target / "copies.parquet")
     if not (target / "unlabelled.parquet").exists():
@@ -219,8 +228,9 @@ def mixed_rows(labelled: Path, num_copies: int, unlabelled: Path, target: Path) 
     return target
 
 
-def with_hard_labels(labelled: Path, target: Path) -> Path:
+def with_hard_labels(labelled: Path) -> Path:
     """Put the teacher's first choice in the place of its logits, as the kit's offline flow does."""
+    target = labelled.with_name(f"{labelled.name}-hard.parquet")
     table = pyarrow.parquet.read_table(labelled / ROWS)
     column = table["teacher_logits"].combine_chunks()
     logits = column.flatten().to_numpy().reshape(table.num_rows, -1)
