@@ -48,7 +48,7 @@ tour: $(READY)  ## the main job, small: train, distil, serve, ask, load
 soak: $(READY)  ## tests over 60 seconds
 	$(BIN)/python -m pytest -m soak
 
-bench: $(READY)  ## measurements; tables go to docs/results
+bench: $(READY)  ## measurements, some on real data sets (ERNIE_RAY_DATA); tables go to docs/results
 	$(BIN)/python -m benchmarks.engines
 	$(BIN)/python -m benchmarks.batching_policies
 	$(BIN)/python -m benchmarks.bulk_throughput

@@ -17,7 +17,9 @@ from ernie_ray.modeldir import (
     CnnConfig,
     EncoderConfig,
     Lineage,
+    LstmConfig,
     Pooling,
+    StudentConfig,
     TaskSpec,
 )
 from ernie_ray.models.pretrained import PretrainedEncoder
@@ -25,7 +27,7 @@ from ernie_ray.models.start import StartSpec, write_start, write_student_start
 from ernie_ray.tasks import family_of
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.text.cache_writer import CacheWriter
-from ernie_ray.text.student_vocabulary import VocabularySettings, build_vocabulary
+from ernie_ray.text.student_vocabulary import VocabularyKind, VocabularySettings, build_vocabulary
 from ernie_ray.text.tokenizer import TextTokenizer
 from ernie_ray.text.tokenizer_build import WordCut, wordpiece_tokenizer
 from ernie_ray.training.checkpoint import Checkpoint, Position, write_checkpoint
@@ -175,22 +177,29 @@ def export_tiny_embedding(target: Path) -> Path:
     return target
 
 
-def export_tiny_student(target: Path, kind: str = "bow", *, is_pair: bool = False) -> Path:
-    """Export a student over characters with random weights, as a run does."""
+def export_tiny_student(
+    target: Path,
+    kind: str = "bow",
+    *,
+    vocabulary: VocabularyKind = "characters",
+    is_pair: bool = False,
+) -> Path:
+    """Export a student with random weights, as a run does."""
     import paddle
 
     from ernie_ray.models.build import build_network
     from ernie_ray.models.encoder import read_weights
 
-    vocabulary = build_vocabulary(
-        VocabularySettings("characters"), [text for text, _ in tiny_rows(30, 4)]
+    pieces = build_vocabulary(
+        VocabularySettings(vocabulary, bucket_bits=8), [text for text, _ in tiny_rows(30, 4)]
     )
-    sizes: Any = {"vocab_size": vocabulary.size, "embedding_size": 8, "is_pair": is_pair}
-    network = (
-        BowConfig(**sizes, hidden_sizes=(6,))
-        if kind == "bow"
-        else CnnConfig(**sizes, num_filters=4, widths=(2, 3))
-    )
+    sizes: Any = {"vocab_size": pieces.size, "embedding_size": 8, "is_pair": is_pair}
+    networks: dict[str, StudentConfig] = {
+        "bow": BowConfig(**sizes, hidden_sizes=(6,), pooling="sqrt", squash="softsign"),
+        "cnn": CnnConfig(**sizes, num_filters=4, widths=(2, 3)),
+        "lstm": LstmConfig(**sizes, num_units=4, pooling="max"),
+    }
+    network = networks[kind]
     spec = StartSpec(
         task=SPEC, network=network, pooling=None, normalize=False, text_prefix="", max_tokens=24,
         pretrained="", embedding_std=0.5,
@@ -200,7 +209,7 @@ def export_tiny_student(target: Path, kind: str = "bow", *, is_pair: bool = Fals
         start, checkpoint = Path(folder) / "start", Path(folder) / "checkpoint"
         start.mkdir()
         checkpoint.mkdir()
-        write_student_start(start, spec, vocabulary)
+        write_student_start(start, spec, pieces)
         weights = read_weights(build_network(spec))
         write_checkpoint(checkpoint, Checkpoint(Position(), weights, {}, {}))
         label = ExportLabel("student", Lineage(run="test"))

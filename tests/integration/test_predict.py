@@ -19,7 +19,7 @@ from ernie_ray.jobs.storage import Storage
 from ernie_ray.text.row_files import find_files
 from ernie_ray.text.row_schema import RowSchema
 from tests.cluster_cpus import wait_for_all_cpus
-from tests.tiny_models import tiny_rows
+from tests.tiny_models import export_tiny_student, tiny_rows
 
 # Ray Data sets its own deprecated options when it is first used.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
@@ -79,6 +79,20 @@ def test_each_row_keeps_its_text_and_place_and_gets_what_the_predictor_gives(
         np.testing.assert_allclose(got, want, atol=1e-5)
     vectors = np.array([line["vector"] for line in lines])
     np.testing.assert_allclose(vectors, np.stack([p.vector for p in expected]), atol=1e-5)
+
+
+def test_a_student_predicts_rows_as_any_model(rows_dir, tmp_path):
+    student = export_tiny_student(tmp_path / "student")
+    request = request_for(student, rows_dir / "0.jsonl", options=RunOptions())
+    lines = read_lines(run(request, tmp_path))
+    expected = Predictor.from_dir(student).predict([line["text"] for line in lines])
+    assert [line["label"] for line in lines] == [p.result["label"] for p in expected]
+    measured = measure(student, rows_dir / "0.jsonl", RowSchema(label="label"))
+    right = [
+        line["label"] == given["label"]
+        for line, given in zip(lines, read_lines(rows_dir / "0.jsonl"), strict=True)
+    ]
+    assert measured.metrics["accuracy"] == pytest.approx(np.mean(right))
 
 
 def _numbers(value):

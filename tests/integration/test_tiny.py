@@ -106,8 +106,13 @@ def test_the_chain_makes_a_short_wide_encoder_and_does_nothing_twice(
     assert again.report.row(DISTILLED).test == first.report.row(DISTILLED).test
 
 
-@pytest.mark.parametrize("objective", ["ranking", "regression"])
-def test_a_teacher_of_pairs_teaches_whether_or_not_rows_are_ranked(objective, tmp_path):
+@pytest.mark.parametrize(
+    ("objective", "outputs", "hidden_weight"),
+    [("ranking", "cached", 0), ("regression", "worker", 1)],
+)
+def test_a_teacher_of_pairs_teaches_whether_or_not_rows_are_ranked(
+    objective, outputs, hidden_weight, tmp_path
+):
     task = PairSpec(objective=objective, low=0.0, high=3.0)
     teacher = export_tiny_classifier(tmp_path / "teacher", task=task)
     for name, size in SIZES.items():
@@ -125,6 +130,8 @@ def test_a_teacher_of_pairs_teaches_whether_or_not_rows_are_ranked(objective, tm
         "data.unlabelled_text_column=",
         f"data.query_column={'qid' if objective == 'ranking' else ''}",
         "general_training.num_epochs=1",
+        f"distillation.teacher_outputs={outputs}",
+        f"distillation.hidden_weight={hidden_weight}",
     )
     run = str(tmp_path / "tiny")
     result = tiny(recipe, run, storage=Storage(str(tmp_path)), show_progress=False)
@@ -132,3 +139,5 @@ def test_a_teacher_of_pairs_teaches_whether_or_not_rows_are_ranked(objective, tm
     assert result.report.metric == metric
     assert np.isfinite(result.report.row(DISTILLED).test)
     assert read_manifest(result.student).task == task
+    labelled = [path for path in (tmp_path / "tiny").iterdir() if path.name.startswith("labelled")]
+    assert bool(labelled) == (outputs == "cached")
