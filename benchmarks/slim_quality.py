@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -64,6 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     require_data()
     start = time.monotonic()
+    failed = []
     # A process a set: each has a Ray of its own, and ends with it.
     with ProcessPoolExecutor(
         options.at_once, multiprocessing.get_context("spawn"), max_tasks_per_child=1
@@ -72,7 +74,11 @@ def main() -> None:
         for name in options.sets:
             print(f"{name}: see {options.folder / name / _LOG}", flush=True)  # noqa: T201
         for done in as_completed(running):
-            done.result()
+            error = done.exception()
+            if error is not None:  # the others go on
+                failed.append(running[done])
+                print(f"{running[done]}: {error!r}", file=sys.stderr, flush=True)  # noqa: T201
+                continue
             # Written after each set, with those of earlier calls: no table is lost.
             tables = [options.folder / one / _TABLE for one in PLANS]
             bodies = [one.read_text(encoding="utf-8") for one in tables if one.exists()]
@@ -81,6 +87,8 @@ def main() -> None:
                 "slim_quality", TITLE, command_line("slim_quality"), "\n\n".join(bodies)
             )
             print(f"{running[done]}: done, {path}", flush=True)  # noqa: T201
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}; the same command goes on")
     print(path.read_text(encoding="utf-8"))  # noqa: T201
 
 
@@ -234,16 +242,18 @@ class _Contest:
             + "; ".join(f"{k} {len(s.seeds)} seeds, {MAX_STEPS[k]:,} steps" for k, s in students)
             + ".",
         ]
-        num_beside = max(len(s.copies_beside) for _, s in students) if sources.unlabelled else 0
         if sources.unlabelled:
             notes.append(
-                f"{self._max_unlabelled:,} unlabelled texts beside the number of copies that is "
-                f"better on dev. {NEAR_RULE} {sources.num_near} such texts were left out."
+                f"{self._max_unlabelled:,} unlabelled texts, beside the number of copies that is "
+                f"better on dev where two were tried. {NEAR_RULE} {sources.num_near} such texts "
+                "were left out."
             )
+        num_beside = {k: len(s.copies_beside) if sources.unlabelled else 0 for k, s in students}
         trials = (
-            f"Trials on dev: augmented 1, unlabelled {num_beside}, plain {1 + num_beside}; before "
-            "them the recipes were chosen on ChnSentiCorp's dev rows: with a teacher among ten of "
-            "the bag and two of the CNN, without one among two of each (decision 11)."
+            "Trials on dev: augmented 1, unlabelled and plain "
+            + ", ".join(f"{kind} {n} and {1 + n}" for kind, n in num_beside.items())
+            + "; before them the recipes were chosen on ChnSentiCorp's dev rows: with a teacher "
+            "among ten of the bag and two of the CNN, without one among two of each (decision 11)."
         )
         notes += [trials, self._plan.remark]
         return " ".join(filter(None, notes))

@@ -124,7 +124,7 @@ def _with_options(
         click.option("--output", metavar="FOLDER", help=f"Run folder.  [default: {default}]"),
         click.option(
             "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
-            help="Change a setting, e.g. training.seed=7 or 'data.unlabelled=[\"more.jsonl\"]'; "
+            help="Change a setting, e.g. training.seed=7 or 'data.columns=[\"label\", \"text\"]'; "
             "may be given again.",
         ),
         click.argument("recipe", required=False),

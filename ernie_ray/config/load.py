@@ -127,9 +127,10 @@ def _explain(problem: ErrorDetails, section: str) -> str:
         if "." in key:
             return f"{key} is missing; add it or give --set {key}=..."
         return f"the section [{key}] is missing; add it, or give its keys as in --set {key}.KEY=..."
-    if kind in ("tuple_type", "list_type"):
-        items = json.dumps(given.split(",") if isinstance(given, str) else [given])
-        return f"{key} is a list: write --set '{key}={items}'"
+    if kind in ("tuple_type", "list_type") and "[" not in key:  # with it, one of several forms
+        items = [one.strip() for one in given.split(",")] if isinstance(given, str) else [given]
+        written = json.dumps(items, ensure_ascii=False, default=str)
+        return f"{key} is a list: write --set '{key}={written}'"
     # Of a rule of ours pydantic's own words add nothing.
     message = str(problem["ctx"]["error"]) if kind == "value_error" else problem["msg"]
     return f"{key}: {message}" if key else message

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from ernie_ray.config import SlimRecipe, TaskSection, TinyRecipe, check_class_losses
@@ -18,7 +18,7 @@ from ernie_ray.errors import ConfigError, DataError, ModelDirError
 from ernie_ray.jobs.chunk_run import Pool
 from ernie_ray.jobs.comparison import DISTILLED, Comparison, Contest, publish
 from ernie_ray.jobs.file_digests import digest_of, digests_of_files
-from ernie_ray.jobs.label import label
+from ernie_ray.jobs.label import label, request_digest
 from ernie_ray.jobs.label_request import LabelRequest, Selection, refuse_unfit
 from ernie_ray.jobs.row_blocks import checked_schema
 from ernie_ray.jobs.row_check import check_every_row
@@ -30,7 +30,7 @@ from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.metric_choice import choose_metric
 from ernie_ray.text.row_files import DataFile
-from ernie_ray.text.row_schema import RowSchema
+from ernie_ray.text.row_schema import COPY_COLUMN, RowSchema
 from ernie_ray.text.rows import files_of
 
 R = TypeVar("R", SlimRecipe, TinyRecipe)
@@ -128,7 +128,7 @@ class Chain(Generic[R]):
             try:
                 files = self.files(*chosen)
                 if name != "unlabelled":
-                    self._check_rows(files, measures=name != "train")
+                    self._check_rows(files, is_training=name == "train")
             except DataError as error:
                 raise DataError(f"data.{name}: {error}") from error
         for name in ("training", "plain_training"):
@@ -142,8 +142,9 @@ class Chain(Generic[R]):
                 raise ConfigError(str(error)) from error
         refuse_unfit(self._selection(0), self.teacher, recipe.teacher.model)
 
-    def _check_rows(self, files: tuple[DataFile, ...], *, measures: bool) -> None:
-        schema = checked_schema(self.schema, self.task, measures=measures)
+    def _check_rows(self, files: tuple[DataFile, ...], *, is_training: bool) -> None:
+        schema = replace(self.schema, copy=COPY_COLUMN) if is_training else self.schema
+        schema = checked_schema(schema, self.task, measures=not is_training)
         on_bad = self.recipe.data.bad_rows
         if not check_every_row(files, schema, on_bad, show_progress=self.show_progress):
             raise DataError(f"{files[0].name}: there is no row")
@@ -179,14 +180,8 @@ class Chain(Generic[R]):
             selection=self._selection(seed),
             on_bad=self.recipe.data.bad_rows,
         )
-        key = digest_of(
-            digests_of_files(request.files),
-            self.teacher.fingerprint,
-            request.settings,
-            request.selection,
-            self.recipe.data.reading,
-        )
-        name = f"{self.run}/labelled-{key}"
+        inputs = digests_of_files(request.files)
+        name = f"{self.run}/labelled-{digest_of(request_digest(request, self.teacher, inputs))}"
         pool = Pool(settings.num_actors, settings.cpus_per_actor, settings.gpus_per_actor)
         label(request, name, storage=self.storage, pool=pool, show_progress=self.show_progress)
         return name

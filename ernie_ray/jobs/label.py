@@ -75,7 +75,7 @@ def label(
     if finished is None:
         storage.refuse_taken(output, {ROWS, MANIFEST}, last=MANIFEST)
     inputs = digests_of_files(request.files)
-    digest = _digest(request, teacher, inputs)
+    digest = request_digest(request, teacher, inputs)
     parts = Parts(storage, parts_folder(output, digest))
     if finished is not None:
         if finished.digest == digest:
@@ -105,7 +105,14 @@ def _refuse_doubles(files: tuple[DataFile, ...]) -> None:
         raise DataError(f"{name}: stands in more than one of the inputs; leave one of them out")
 
 
-def _digest(request: LabelRequest, teacher: Manifest, inputs: list[str]) -> str:
+def request_digest(request: LabelRequest, teacher: Manifest, inputs: list[str]) -> str:
+    """SHA-256 over everything that decides the labelled rows.
+
+    Args:
+        request: What to label, and how.
+        teacher: Its manifest.
+        inputs: Digests of the files.
+    """
     selection = request.selection
     if not selection.balance:
         selection = replace(selection, seed=0)  # nothing is drawn

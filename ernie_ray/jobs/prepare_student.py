@@ -130,8 +130,15 @@ def vocabulary_settings(student: StudentSection) -> VocabularySettings:
     )
 
 
-def student_network(recipe: DistillRecipe, vocab_size: int) -> StudentConfig:
+def student_network(
+    recipe: DistillRecipe, vocab_size: int, section: str = "student"
+) -> StudentConfig:
     """Describe the network that a recipe asks for.
+
+    Args:
+        recipe: The resolved recipe.
+        vocab_size: Ids of the vocabulary.
+        section: Where its settings stand, as errors name it.
 
     Raises:
         ConfigError: The settings do not make a network.
@@ -160,7 +167,7 @@ def student_network(recipe: DistillRecipe, vocab_size: int) -> StudentConfig:
             **settings, num_units=student.num_units, is_bidirectional=student.is_bidirectional
         )
     except ValidationError as error:
-        raise ConfigError(explain(error, "student")) from error
+        raise ConfigError(explain(error, section)) from error
 
 
 def _task(recipe: DistillRecipe, storage: Storage) -> ClassificationSpec:

@@ -82,8 +82,9 @@ class _SlimChain(Chain[SlimRecipe]):
             header=data.columns,
         )
         self.check()
-        for has_teacher in (True, False):
-            student_network(self._student_recipe(data.train, has_teacher=has_teacher), _ANY_SIZE)
+        for section, has_teacher in (("student", True), ("plain_student", False)):
+            student = self._student_recipe(data.train, has_teacher=has_teacher)
+            student_network(student, _ANY_SIZE, section)
 
     @property
     def training_schema(self) -> RowSchema:

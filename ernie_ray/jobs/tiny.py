@@ -36,6 +36,9 @@ from ernie_ray.text.rows import read_rows
 from ernie_ray.text.subword_tokenizer import Lengths, measure_lengths
 from ernie_ray.text.tokenizer import load_tokenizer
 
+# Counts up when the same settings would give another student.
+_FORMAT = 2
+
 
 @dataclass(frozen=True)
 class TinyResult(ChainResult):
@@ -170,7 +173,8 @@ class _TinyChain(Chain[TinyRecipe]):
         is_cached = settings.teacher_outputs == "cached"
         has_unlabelled = settings.uses_unlabelled and data.unlabelled_fit_the_task
         files = (data.train, *(data.unlabelled if has_unlabelled else ()))
-        rows = f"{self.run}/rows-{digest_of(self.digests(*files), data.reading)}.parquet"
+        key = digest_of(_FORMAT, self.digests(*files), data.reading)
+        rows = f"{self.run}/rows-{key}.parquet"
         if not self.storage.exists(rows):
             write_task_rows(data, self.schema, rows, self.storage, has_unlabelled=has_unlabelled)
         if is_cached:
@@ -217,7 +221,7 @@ class _TinyChain(Chain[TinyRecipe]):
 
     def _train(self, name: str, recipe: LessonRecipe, teacher: Manifest) -> str:
         places = (recipe.data.train, *filter(None, [recipe.data.dev]))
-        key = (self.digests(*places), teacher.fingerprint, _without_scaling(recipe))
+        key = (_FORMAT, self.digests(*places), teacher.fingerprint, _without_scaling(recipe))
         run = f"{self.run}/{name}-{digest_of(*key)}"
         if not self.storage.exists(f"{run}/{runs.RESULT}"):
             run_recipe(

@@ -131,35 +131,39 @@ def visible_places(
 
     Returns:
         For each encoding, of every token the start and end as ``visible_part`` narrows them;
-        ``NO_PLACE`` for tokens of the other text and special tokens.
+        ``NO_PLACE`` for tokens of the other text, special tokens and a word marker by itself.
     """
-    before: dict[int, tuple[int, int]] = {}
-    for part in parts:
-        for place, owner in zip(part.offsets, part.sequence_ids, strict=True):
-            if owner == sequence:
-                before[place[1]] = place
-    return [
+    placed = [
         [
-            visible_part(text, _own_start(token, place, before) - prefix_length,
-                         place[1] - prefix_length)
-            if owner == sequence
-            else NO_PLACE
+            place if owner == sequence and token != METASPACE else None
             for token, place, owner in zip(
                 part.tokens, part.offsets, part.sequence_ids, strict=True
             )
         ]
         for part in parts
-    ]  # fmt: skip
+    ]
+    by_end = {place[1]: place for part in placed for place in part if place is not None}
+
+    def visible(token: str, place: tuple[int, int] | None) -> tuple[int, int]:
+        if place is None:
+            return NO_PLACE
+        start = _own_start(token, place, by_end)
+        return visible_part(text, start - prefix_length, place[1] - prefix_length)
+
+    return [
+        [visible(token, place) for token, place in zip(part.tokens, places, strict=True)]
+        for part, places in zip(parts, placed, strict=True)
+    ]
 
 
-def _own_start(token: str, place: tuple[int, int], before: dict[int, tuple[int, int]]) -> int:
+def _own_start(token: str, place: tuple[int, int], by_end: dict[int, tuple[int, int]]) -> int:
     """Start of a token without the character before it.
 
     A marker that a normalizer puts between two characters, as before ERNIE Tiny's Latin words,
     takes the place of the first of them, which is the end of another token.
     """
     start = place[0]
-    is_marked = token.startswith(METASPACE) and before.get(start + 1, place) != place
+    is_marked = token.startswith(METASPACE) and by_end.get(start + 1, place) != place
     return start + 1 if is_marked else start
 
 

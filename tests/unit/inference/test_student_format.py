@@ -35,6 +35,8 @@ def ids_of(text, vocabulary, limit):
     if vocabulary["kind"] == "characters":
         numbers = {piece: i + 2 for i, piece in enumerate(vocabulary["pieces"])}
         return [numbers.get(character, 1) for character in text][:limit] or [1]
+    if vocabulary["kind"] == "subwords":
+        return unigram(text[: 16 * limit], vocabulary)[:limit] or [1]
     orders, bits, found = vocabulary["orders"], vocabulary["bucket_bits"], []
     text = text[: max((limit + sum(n - 1 for n in orders)) // len(orders), 1)]
     for n in sorted(orders):
@@ -45,6 +47,25 @@ def ids_of(text, vocabulary, limit):
                 h ^= h >> 15
             found.append(2 + (h * 0x85EBCA6B % 2**32 >> 32 - bits))
     return found[:limit] or [1]
+
+
+def unigram(text, vocabulary):
+    known = {
+        piece: (score, i + 2)
+        for i, (piece, score) in enumerate(
+            zip(vocabulary["pieces"], vocabulary["scores"], strict=True)
+        )
+    }
+    cost = min(vocabulary["scores"]) - 10
+    best = [(0.0, [])]
+    for end in range(1, len(text) + 1):
+        total, ids = best[end - 1]
+        ways = [(total + cost, ids if ids[-1:] == [1] else [*ids, 1])]
+        for start in range(end):
+            if found := known.get(text[start:end]):
+                ways.append((best[start][0] + found[0], [*best[start][1], found[1]]))
+        best.append(max(ways, key=lambda way: way[0]))
+    return best[-1][1]
 
 
 def product(x, matrix):
@@ -129,7 +150,7 @@ def logits_of(texts, network, weights):
 @pytest.mark.parametrize("is_pair", [False, True])
 @pytest.mark.parametrize(
     ("kind", "vocabulary"),
-    [("bow", "characters"), ("bow", "ngrams"), ("cnn", "characters"), ("lstm", "characters")],
+    [("bow", "characters"), ("bow", "ngrams"), ("cnn", "subwords"), ("lstm", "characters")],
 )
 def test_the_documented_format_is_all_that_a_reader_needs(kind, vocabulary, is_pair, tmp_path):
     folder = export_tiny_student(tmp_path / "s", kind, vocabulary=vocabulary, is_pair=is_pair)
@@ -140,6 +161,7 @@ def test_the_documented_format_is_all_that_a_reader_needs(kind, vocabulary, is_p
     weights = read_weights(folder / "weights.safetensors")
     limit = manifest["input"]["max_tokens"] // (2 if is_pair else 1)
     assert len(golden) > 5
+    assert vocabulary == "ngrams" or any(1 in row["input_ids"] for row in golden)
     for row in golden:
         texts = [row["text"], row["text_pair"]] if is_pair else [row["text"]]
         ids = [ids_of(text, known, limit) for text in texts]

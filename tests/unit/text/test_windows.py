@@ -83,10 +83,11 @@ def test_places_are_those_of_the_original_text(text, seen, prefix):
 @pytest.mark.parametrize("prefix", ["", "问: "])
 def test_a_word_marker_between_two_characters_takes_none_of_them(prefix):
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "我", "用", "使用", "，", "机", "▁phone", "▁12"]
+    pieces += ["▁", "q", "z"]
     scores = (0.0,) * 4 + tuple(-float(i) for i in range(len(pieces) - 4))
     model = PieceModel(tuple(pieces), scores, unk_id=1, character_map=b"")
-    text = "我用Phone机，phone 12 使用12"
-    words = ["我", "用", "Phone", "机", "，", "phone", "12", "使用", "12"]
+    text = "我用Phone机，phone 12 使用12使用qz"
+    words = ["我", "用", "Phone", "机", "，", "phone", "12", "使用", "12", "使用", "q", "z"]
     tokenizer = sentencepiece_tokenizer(model, pieces)
     placed = PlacingTokenizer(tokenizer, max_tokens=32, text_prefix=prefix).place(
         [text, ("我", text)]
