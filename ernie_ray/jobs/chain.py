@@ -94,6 +94,11 @@ class Chain(Generic[R]):
         self.show_progress = show_progress
         self.seconds: dict[str, float] = {}
 
+    @property
+    def training_schema(self) -> RowSchema:
+        """Columns of rows that may be copies and may lack a label."""
+        return replace(self.schema, is_label_optional=True, copy=COPY_COLUMN)
+
     def read_teacher(self, name: str, key: str) -> Manifest:
         """Read a teacher's manifest.
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from ernie_ray.errors import CheckpointError, ConfigError
 from ernie_ray.jobs.storage import Storage, writing_to
-from ernie_ray.modeldir.folder import MANIFEST
+from ernie_ray.modeldir.folder import MANIFEST, MODEL_IN_RUN
 from ernie_ray.tasks.metric_choice import MetricChoice
 from ernie_ray.training.checkpoint import STATE, read_state
 
@@ -42,7 +42,7 @@ EVALUATION = "evaluation.json"
 REPORT = "report.html"
 TRAIN = "train"
 METRICS = "metrics.jsonl"
-MODEL = "model"
+MODEL = MODEL_IN_RUN
 RESULT = "result.json"
 
 

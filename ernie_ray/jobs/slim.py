@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ernie_ray.config import (
     DistillationSection,
     DistillDataSection,
@@ -21,7 +19,7 @@ from ernie_ray.jobs.prepare_student import student_network
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import ClassificationSpec
 from ernie_ray.text.augment import AugmentSettings
-from ernie_ray.text.row_schema import COPY_COLUMN, RowSchema
+from ernie_ray.text.row_schema import RowSchema
 
 _ANY_SIZE = 3
 """Of a vocabulary that is not built yet."""
@@ -85,11 +83,6 @@ class _SlimChain(Chain[SlimRecipe]):
         for section, has_teacher in (("student", True), ("plain_student", False)):
             student = self._student_recipe(data.train, has_teacher=has_teacher)
             student_network(student, _ANY_SIZE, section)
-
-    @property
-    def training_schema(self) -> RowSchema:
-        """Columns of rows that may be copies and may lack a label."""
-        return replace(self.schema, is_label_optional=True, copy=COPY_COLUMN)
 
     def augment(self) -> str:
         """Give the training rows with their copies, or the rows alone if none are wanted."""

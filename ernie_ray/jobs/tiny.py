@@ -31,7 +31,7 @@ from ernie_ray.modeldir import EncoderConfig, Manifest
 from ernie_ray.modeldir.folder import MANIFEST, TOKENIZER
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.from_recipe import loose_schema
-from ernie_ray.text.row_schema import COPY_COLUMN, RowSchema
+from ernie_ray.text.row_schema import RowSchema
 from ernie_ray.text.rows import read_rows
 from ernie_ray.text.subword_tokenizer import Lengths, measure_lengths
 from ernie_ray.text.tokenizer import load_tokenizer
@@ -178,7 +178,7 @@ class _TinyChain(Chain[TinyRecipe]):
         if not self.storage.exists(rows):
             write_task_rows(data, self.schema, rows, self.storage, has_unlabelled=has_unlabelled)
         if is_cached:
-            schema = replace(self.schema, is_label_optional=True, query=None, copy=COPY_COLUMN)
+            schema = replace(self.training_schema, query=None)
             rows = self.label([rows], schema, seed=recipe.student.seed)
         kept = data.model_dump(exclude={"train", "test", "unlabelled", "unlabelled_text_column"})
         lesson = self._lesson("" if is_cached else recipe.teacher.model, settings)

@@ -15,7 +15,7 @@ from ernie_ray.errors import ModelDirError
 from ernie_ray.modeldir.manifest import FORMAT_VERSION, FileEntry, GoldenText, Manifest
 
 MANIFEST = "manifest.json"
-_IN_RUN = "model"  # where a run folder has its model directory
+MODEL_IN_RUN = "model"  # where a run folder has its model directory
 TOKENIZER = "tokenizer.json"
 VOCABULARY = "vocabulary.json"
 WEIGHTS = "weights.safetensors"
@@ -100,8 +100,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        is_run = (folder / _IN_RUN / MANIFEST).is_file()
-        hint = f"; a run folder: its folder {_IN_RUN} is one" if is_run else ""
+        is_run = (folder / MODEL_IN_RUN / MANIFEST).is_file()
+        hint = f"; a run folder: its folder {MODEL_IN_RUN} is one" if is_run else ""
         raise ModelDirError(f"{folder}: not a model directory (no {MANIFEST}){hint}")
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))

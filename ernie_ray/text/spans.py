@@ -55,11 +55,11 @@ class PlacingTokenizer(TextTokenizer):
         for (first, second), encoding in zip(
             pairs, self._tokenizer.encode_batch(inputs), strict=True
         ):
-            ours, theirs = (
+            in_first, in_second = (
                 visible_places([encoding], text, i, len(self._text_prefix))[0]
                 for i, text in enumerate((first, second or ""))
             )
-            rows.append(TokenPlaces(encoding.ids, encoding.type_ids, (ours, theirs)))
+            rows.append(TokenPlaces(encoding.ids, encoding.type_ids, (in_first, in_second)))
         return rows
 
 
