@@ -72,20 +72,18 @@ class _Trials:
 class Contest:
     """One data set: a teacher and its students."""
 
-    def __init__(self, plan: Plan, folder: Path, num_threads: int, max_unlabelled: int) -> None:
+    def __init__(self, plan: Plan, folder: Path, num_threads: int) -> None:
         """Look at a data set; Ray must be there before anything is trained.
 
         Args:
             plan: What is trained.
             folder: Holds its runs.
             num_threads: Of each training.
-            max_unlabelled: Most unlabelled texts.
         """
         rows = plan.rows
         if rows.dev == rows.test:
             rows = with_held_out_dev(rows, NUM_HELD_OUT, folder / "rows")
         self._plan = plan
-        self._max_unlabelled = max_unlabelled
         self._shop = Workshop(rows, folder, num_threads, plan.metric, plan.settings)
 
     def prepare(self) -> None:
@@ -118,10 +116,10 @@ class Contest:
         augmented = shop.label(shop.augment(f"copies-{copies.num_copies}", copies), "labelled")
         if not shop.rows.unlabelled:
             return _Sources(augmented)
-        texts = shop.folder / f"unlabelled-{self._max_unlabelled}.jsonl"
+        texts = shop.folder / f"unlabelled-{self._plan.max_unlabelled}.jsonl"
         counted = texts.with_suffix(".near.txt")
         if not (texts.exists() and counted.exists()):
-            num_near = write_unlabelled(shop.rows, texts, self._max_unlabelled)
+            num_near = write_unlabelled(shop.rows, texts, self._plan.max_unlabelled)
             counted.write_text(str(num_near), encoding="utf-8")
         unlabelled = shop.label(texts, f"labelled-{texts.stem}")
         return _Sources(augmented, unlabelled, counted.read_text(encoding="utf-8"))
@@ -136,7 +134,7 @@ class Contest:
         unlabelled = [
             Trial(
                 f"unlabelled-{n}-copies",
-                str(mixed_rows(sources.augmented, n, sources.unlabelled)),
+                str(mixed_rows(sources.augmented, n, sources.unlabelled, plan.max_unlabelled)),
                 num_copies=n,
             )
             for n in beside
@@ -195,10 +193,11 @@ class Contest:
             + ".",
         ]
         if sources.unlabelled:
+            fewer = [f"{s.max_unlabelled:,} for {k}" for k, s in students if s.max_unlabelled]
             notes.append(
-                f"{self._max_unlabelled:,} unlabelled texts, beside the number of copies that is "
-                f"better on dev where two were tried. {NEAR_RULE} {sources.num_near} such texts "
-                "were left out."
+                f"Unlabelled texts: {', '.join([f'{self._plan.max_unlabelled:,}', *fewer])}, beside "
+                f"the number of copies that is better on dev where two were tried. {NEAR_RULE} "
+                f"{sources.num_near} such texts were left out."
             )
         num_beside = {k: len(s.copies_beside) if sources.unlabelled else 0 for k, s in students}
         trials = (

@@ -33,7 +33,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/benchmarks/slim"))
     parser.add_argument("--sets", nargs="+", default=list(PLANS), choices=list(PLANS))
-    parser.add_argument("--max-unlabelled", type=int, default=60_000)
     parser.add_argument("--at-once", type=int, default=2, help="Processes that work side by side.")
     add_threads_option(parser, default=1)
     options = parser.parse_args()
@@ -86,7 +85,7 @@ class _Task:
             from benchmarks.slim_contest import Contest
 
             plan = PLANS[self.dataset]
-            contest = Contest(plan, folder, options.threads, options.max_unlabelled)
+            contest = Contest(plan, folder, options.threads)
             if not self.kind:
                 contest.prepare()
             elif self.kind == _TABLE:

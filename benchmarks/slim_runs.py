@@ -6,7 +6,6 @@ Knows jobs and recipes; not which tables are made of the runs.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,14 +216,21 @@ def with_first_copies(labelled: Path, num_copies: int, target: Path | None = Non
     return _written(table.filter(pc.less_equal(table["copy"], num_copies)), target)
 
 
-def mixed_rows(labelled: Path, num_copies: int, unlabelled: Path) -> Path:
-    """Put rows with their first copies and those of another folder into one folder beside both."""
-    target = labelled.with_name(f"first-{num_copies}-{labelled.name}-{unlabelled.name}")
+def mixed_rows(
+    labelled: Path, num_copies: int, unlabelled: Path, max_unlabelled: int | None = None
+) -> Path:
+    """Put rows with their first copies and those of another folder into one folder beside both.
+
+    Of more unlabelled rows than ``max_unlabelled`` those are taken that lie evenly spread.
+    """
+    limit = "" if max_unlabelled is None else f"-{max_unlabelled}"
+    target = labelled.with_name(f"first-{num_copies}-{labelled.name}-{unlabelled.name}{limit}")
     target.mkdir(exist_ok=True)
     with_first_copies(labelled, num_copies, target / "copies.parquet")
-    if not (target / "unlabelled.parquet").exists():
-        shutil.copyfile(unlabelled / ROWS, target / "unlabelled.partial")
-        (target / "unlabelled.partial").rename(target / "unlabelled.parquet")
+    table = pyarrow.parquet.read_table(unlabelled / ROWS)
+    if max_unlabelled is not None and max_unlabelled < table.num_rows:
+        table = table.take(np.arange(max_unlabelled) * table.num_rows // max_unlabelled)
+    _written(table, target / "unlabelled.parquet")
     return target
 
 
