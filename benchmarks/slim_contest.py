@@ -195,7 +195,7 @@ class Contest:
         if sources.unlabelled:
             fewer = [f"{s.max_unlabelled:,} for {k}" for k, s in students if s.max_unlabelled]
             notes.append(
-                f"Unlabelled texts: {', '.join([f'{self._plan.max_unlabelled:,}', *fewer])}, beside "
+                f"{', '.join([f'{self._plan.max_unlabelled:,}', *fewer])} unlabelled texts, beside "
                 f"the number of copies that is better on dev where two were tried. {NEAR_RULE} "
                 f"{sources.num_near} such texts were left out."
             )
