@@ -99,6 +99,11 @@ class Chain(Generic[R]):
         """Columns of rows that may be copies and may lack a label."""
         return replace(self.schema, is_label_optional=True, copy=COPY_COLUMN)
 
+    @property
+    def unlabelled_schema(self) -> RowSchema:
+        """Columns of the unlabelled rows."""
+        return checked_schema(self.training_schema, self.task)
+
     def read_teacher(self, name: str, key: str) -> Manifest:
         """Read a teacher's manifest.
 
@@ -122,34 +127,37 @@ class Chain(Generic[R]):
         """Say what the recipe lacks that a later stage, after hours of work, would say.
 
         Raises:
-            DataError: There is no file of a known format at one of the places, or a training, dev
-                or test row cannot be used.
+            DataError: There is no file of a known format at one of the places, or a row cannot be
+                used.
             ConfigError: The task has not the metric or the losses that a training asks for, or the
                 teacher cannot choose among rows as the recipe says.
         """
         recipe, data = self.recipe, self.recipe.data
-        places = {"train": (data.train,), "dev": (data.dev,), "test": (data.test,)}
-        for name, chosen in (places | {"unlabelled": data.unlabelled}).items():
+        training = checked_schema(replace(self.schema, copy=COPY_COLUMN), self.task)
+        measured = checked_schema(self.schema, self.task, measures=True)
+        for name, places, schema in (
+            ("train", (data.train,), training),
+            ("dev", (data.dev,), measured),
+            ("test", (data.test,), measured),
+            ("unlabelled", data.unlabelled, self.unlabelled_schema),
+        ):
             try:
-                files = self.files(*chosen)
-                if name != "unlabelled":
-                    self._check_rows(files, is_training=name == "train")
+                if places:
+                    self._check_rows(self.files(*places), schema)
             except DataError as error:
                 raise DataError(f"data.{name}: {error}") from error
         for name in ("training", "plain_training"):
-            training = getattr(recipe, name)
-            if training is None:
+            section = getattr(recipe, name)
+            if section is None:
                 continue
-            choose_metric(family_of(self.task), training.metric, f"{name}.metric")
+            choose_metric(family_of(self.task), section.metric, f"{name}.metric")
             try:
-                check_class_losses(task_section(self.task), training, name)
+                check_class_losses(task_section(self.task), section, name)
             except ValueError as error:
                 raise ConfigError(str(error)) from error
         refuse_unfit(self._selection(0), self.teacher, recipe.teacher.model)
 
-    def _check_rows(self, files: tuple[DataFile, ...], *, is_training: bool) -> None:
-        schema = replace(self.schema, copy=COPY_COLUMN) if is_training else self.schema
-        schema = checked_schema(schema, self.task, measures=not is_training)
+    def _check_rows(self, files: tuple[DataFile, ...], schema: RowSchema) -> None:
         on_bad = self.recipe.data.bad_rows
         if not check_every_row(files, schema, on_bad, show_progress=self.show_progress):
             raise DataError(f"{files[0].name}: there is no row")

@@ -21,6 +21,16 @@ from ernie_ray.text.rows import read_rows
 _ROWS_PER_GROUP = 8192
 
 
+def unlabelled_schema(data: TinyDataSection, schema: RowSchema) -> RowSchema:
+    """Columns of the unlabelled rows beside rows of a schema."""
+    return RowSchema(
+        text=data.unlabelled_text_column or schema.text,
+        text_pair=schema.text_pair if data.unlabelled_have_pairs else None,
+        label=None,
+        header=schema.header,
+    )
+
+
 def all_texts(data: TinyDataSection, schema: RowSchema, storage: Storage) -> Iterator[str]:
     """Every training and unlabelled text by itself; the two texts of a pair one after the other."""
     for row in _rows(data, schema, storage, has_unlabelled=True):
@@ -63,12 +73,7 @@ def _rows(
 ) -> Iterator[Row]:
     training = replace(schema, copy=COPY_COLUMN)
     yield from read_rows(storage.resolve(data.train), training, on_bad=data.bad_rows)
-    unlabelled = RowSchema(
-        text=data.unlabelled_text_column or schema.text,
-        text_pair=schema.text_pair if data.unlabelled_have_pairs else None,
-        label=None,
-        header=schema.header,
-    )
+    unlabelled = unlabelled_schema(data, schema)
     for name in data.unlabelled if has_unlabelled else ():
         yield from read_rows(storage.resolve(name), unlabelled, on_bad=data.bad_rows)
 

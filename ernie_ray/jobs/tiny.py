@@ -23,7 +23,7 @@ from ernie_ray.jobs.comparison import DISTILLED, PLAIN, TEACHER
 from ernie_ray.jobs.export_start import export_start, given_tokenizer
 from ernie_ray.jobs.file_digests import digest_of
 from ernie_ray.jobs.finetune import finetune, run_recipe
-from ernie_ray.jobs.joined_rows import all_texts, write_task_rows, write_texts
+from ernie_ray.jobs.joined_rows import all_texts, unlabelled_schema, write_task_rows, write_texts
 from ernie_ray.jobs.prepare_lesson import prepare_lesson
 from ernie_ray.jobs.row_blocks import checked_schema
 from ernie_ray.jobs.storage import Storage
@@ -112,6 +112,11 @@ class _TinyChain(Chain[TinyRecipe]):
         # The report at the chain's end measures; what it lacks must be said before hours of work.
         checked_schema(self.schema, self.task, measures=True)
         self.check()
+
+    @property
+    def unlabelled_schema(self) -> RowSchema:
+        """Columns of the unlabelled rows."""
+        return unlabelled_schema(self.recipe.data, self.schema)
 
     def start(self) -> str:
         """Give the model directory of the student as it starts."""

@@ -32,6 +32,7 @@ def data(tmp_path_factory):
     for name, label in (("nan", float("nan")), ("unknown", "other")):
         bad = json.dumps({"review": "好书", "kind": label})
         (folder / f"{name}.jsonl").write_text("\n".join([*rows[:3], bad, *rows[3:]]) + "\n")
+    (folder / "blank.jsonl").write_text('{"review": "好书"}\n{"review": ""}\n', encoding="utf-8")
     return folder
 
 
@@ -92,6 +93,15 @@ def test_a_file_that_is_not_there_is_one_clear_line(refused, verb):
 @pytest.mark.parametrize("verb", RECIPES)
 def test_a_label_that_is_nan_is_one_clear_line(refused, verb):
     assert "nan.jsonl:4: label 'kind' is NaN" in refused(verb, "data.train=nan.jsonl")
+
+
+@pytest.mark.parametrize("verb", ["slim", "tiny"])
+def test_an_unlabelled_row_without_a_text_is_said_before_the_first_stage(refused, tmp_path, verb):
+    message = refused(verb, 'data.unlabelled=["more.jsonl", "blank.jsonl"]')
+    assert "data.unlabelled: " in message
+    assert "blank.jsonl:2: " in message
+    assert not list(tmp_path.rglob("*.parquet"))
+    assert not list(tmp_path.rglob("manifest.json"))
 
 
 @pytest.mark.parametrize("verb", ["slim", "tiny"])
