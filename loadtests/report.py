@@ -174,10 +174,10 @@ def _lane_rows(comparison: Comparison, lane: Lane) -> Iterable[list[str]]:
             for a_round in target.rounds:
                 for one in (s for s in a_round.steps if s.name == step.name):
                     generator.append(one.generator_cpu_s_per_1000_texts)
-                    for kind, count in next(
-                        x for x in one.lanes if x.lane == lane.name
-                    ).errors.items():
-                        errors[kind] = errors.get(kind, 0) + count
+                    # A lane of level 0 has no result.
+                    for found_lane in (x for x in one.lanes if x.lane == lane.name):
+                        for kind, count in found_lane.errors.items():
+                            errors[kind] = errors.get(kind, 0) + count
             shown = ", ".join(f"{kind}: {count}" for kind, count in errors.items())
             cells = ["-" if x is None else str(x) for x in [*found, spread(generator)]]
             yield [_text(one) for one in (step.name, target.name, *cells, shown)]

@@ -123,13 +123,17 @@ def knees(target: TargetResult, scenario: Scenario) -> dict[str, float | None]:
     """
     found: dict[str, float | None] = {}
     for lane in (lane for lane in scenario.lanes if lane.is_open):
-        held: dict[float, bool] = {}
-        for a_round in target.rounds:
-            for _, one in _cells(a_round, None, lane.name):
-                is_held = not _lane_is_past(one, scenario.knee)
-                held[one.level] = held.get(one.level, True) and is_held
-        found[lane.name] = max((level for level, ok in held.items() if ok), default=None)
+        rounds = [_held_rates(a_round, lane.name, scenario.knee) for a_round in target.rounds]
+        # A rate that a round did not come to, since it stopped before, was not held there.
+        in_all = rounds[0].intersection(*rounds[1:]) if rounds else set()
+        found[lane.name] = max(in_all, default=None)
     return found
+
+
+def _held_rates(a_round: Round, lane: str, knee: Knee) -> set[float]:
+    cells = [one for _, one in _cells(a_round, None, lane)]
+    past = {one.level for one in cells if _lane_is_past(one, knee)}
+    return {one.level for one in cells} - past
 
 
 def ratios(targets: list[TargetResult], scenario: Scenario) -> list[Ratio]:
