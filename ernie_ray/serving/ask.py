@@ -45,6 +45,7 @@ class Ask:
         truncate: Cut texts that are too long instead of refusing them.
         choice: Which vectors to give; None: the model's own.
         lane: How urgent it is.
+        places: Of the texts in the request, if some of it were refused before; for messages.
     """
 
     texts: Sequence[Text] = ()
@@ -52,6 +53,7 @@ class Ask:
     truncate: bool = False
     choice: VectorChoice | None = None
     lane: Lane = Lane.INTERACTIVE
+    places: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

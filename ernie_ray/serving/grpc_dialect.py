@@ -29,7 +29,7 @@ SERVICER_FUNCTIONS = (
     "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
 )
 
-_MAX_IN_FLIGHT = 32  # requests of one stream that are inside at the same time
+_MAX_IN_FLIGHT = 32  # requests of one stream that are inside, or whose replies were not taken yet
 _STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -93,13 +93,10 @@ class GrpcMethods:
         room = asyncio.Semaphore(_MAX_IN_FLIGHT)
 
         async def answer(one: pb.InferRequest) -> None:
-            try:
-                found = await self._answer(one, call)
-                if isinstance(found, Problem):  # of this request only
-                    found = pb.InferReply(id=one.id, error=_shown(found))
-                await done.put(found)
-            finally:
-                room.release()
+            found = await self._answer(one, call)
+            if isinstance(found, Problem):  # of this request only
+                found = pb.InferReply(id=one.id, error=_shown(found))
+            await done.put(found)
 
         async def read() -> None:
             try:
@@ -114,6 +111,8 @@ class GrpcMethods:
         try:
             while (reply := await done.get()) is not None:
                 yield reply
+                # Only now: a client that does not read must not fill the memory with replies.
+                room.release()
         finally:
             reader.cancel()
 

@@ -64,7 +64,8 @@ class LocalRunner:
         truncated = [i for i, g in enumerate(groups) if any(rows[k].is_truncated for k in g)]
         too_long: dict[int, ErnieRayError] = {}
         if truncated and not ask.truncate:
-            too_long = {i: self._too_long(i) for i in truncated}
+            places = ask.places or range(len(groups))
+            too_long = {i: self._too_long(places[i]) for i in truncated}
             if len(too_long) == len(groups):
                 raise too_long[0]
             truncated = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
@@ -34,6 +34,7 @@ class RemoteRunner:
         """
         self._handle = handle
         self._manifest = manifest
+        self._fingerprint = manifest.fingerprint  # not free to work out
         self._max_queue_tokens = max_queue_tokens
 
     @property
@@ -50,7 +51,7 @@ class RemoteRunner:
         """Answer an ask; see ``Runner.run``.
 
         Raises:
-            UnavailableError: No replica could be reached.
+            UnavailableError: No replica could be reached, or it has another model by now.
         """
         for left in reversed(range(_NUM_TRIES)):
             try:
@@ -60,6 +61,8 @@ class RemoteRunner:
                     raise UnavailableError(
                         "the model's replica ended while it answered; send the request again"
                     ) from error
+            except RayTaskError:
+                raise  # an error inside the replica: sending again would not help
             except (RayError, RayServeException) as error:
                 raise UnavailableError(
                     "the model's replicas cannot be reached now; send the request again"
@@ -67,9 +70,17 @@ class RemoteRunner:
             else:
                 if isinstance(answer, ErnieRayError):
                     raise answer
-                result: Result = answer
-                return result
+                return self._checked(answer)
         raise AssertionError("the last try returns or raises")
+
+    def _checked(self, result: Result) -> Result:
+        # While a deployment is updated, replicas of two models answer to one name; logits of one
+        # must not be read with the labels of the other.
+        if result.fingerprint != self._fingerprint:
+            raise UnavailableError(
+                "the model is being replaced by another version; send the request again"
+            )
+        return result
 
     async def check(self) -> None:
         """Nothing: Serve checks the replicas themselves."""

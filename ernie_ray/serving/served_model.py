@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ernie_ray.errors import (
@@ -70,12 +71,19 @@ class ServedModel:
         """
         num_texts = len(ask.texts) or len(ask.token_ids)
         self._check_count(num_texts)
-        ask, refused = self._checked_ids(ask) if ask.token_ids else self._checked_texts(ask)
+        refused: dict[int, ErnieRayError] = {}
+        shortened: set[int] = set()
+        if ask.token_ids:
+            self._check_ids(ask)
+        else:
+            ask, refused, shortened = self._checked_texts(ask)
         if len(refused) == num_texts:
             raise refused[0]
         try:
             async with asyncio.timeout(call.timeout_s):
                 result = await self.runner.run(ask)
+        except TextTooLongError as error:  # every other text is too long
+            raise refused.get(0, error) from None
         except TimeoutError:
             raise DeadlineError(
                 f"no answer within {call.timeout_s * 1e3:.0f} ms; send less, or allow more with "
@@ -85,6 +93,9 @@ class ServedModel:
             result = scatter(result, refused, num_texts)
         if len(result.errors) == num_texts:
             raise result.errors[0]
+        if shortened:
+            cut = sorted({*result.truncated, *(shortened - result.errors.keys())})
+            result = replace(result, truncated=cut)
         return result
 
     def choose(self, pooling: str | None, layers: Sequence[int] | None) -> VectorChoice | None:
@@ -133,7 +144,7 @@ class ServedModel:
         size = result.vectors[0].shape[-1]
         if dimensions is not None and not 0 < dimensions <= size:
             raise MalformedRequestError(f"dimensions={dimensions}: choose 1 to {size}")
-        num_numbers = sum(one.size for one in result.vectors)
+        num_numbers = sum(one.size // size for one in result.vectors) * (dimensions or size)
         if num_numbers > self.limits.max_reply_numbers:
             raise RequestTooLargeError(
                 f"the reply would hold {num_numbers} numbers, at most "
@@ -217,15 +228,18 @@ class ServedModel:
                 f"{num_texts} texts in one request; send at most {self.limits.max_texts}"
             )
 
-    def _checked_texts(self, ask: Ask) -> tuple[Ask, dict[int, ErnieRayError]]:
-        texts: list[Text] = []
+    def _checked_texts(self, ask: Ask) -> tuple[Ask, dict[int, ErnieRayError], set[int]]:
+        """Refuse texts, and cut those that have too many characters; gives the places of both."""
+        texts: dict[int, Text] = {}
         refused: dict[int, ErnieRayError] = {}
         for i, text in enumerate(ask.texts):
             try:
-                texts.append(self._checked(i, text, ask.truncate))
+                texts[i] = self._checked(i, text, ask.truncate)
             except ErnieRayError as error:
                 refused[i] = error
-        return Ask(texts, (), ask.truncate, ask.choice, ask.lane), refused
+        shortened = {i for i, text in texts.items() if text != ask.texts[i]}
+        places = tuple(texts) if refused else ()
+        return replace(ask, texts=list(texts.values()), places=places), refused, shortened
 
     def _checked(self, index: int, text: Text, truncate: bool) -> Text:
         if not isinstance(text, str):
@@ -243,7 +257,10 @@ class ServedModel:
             raise EmptyTextError(f"text {index} is empty; send at least one visible character")
         return text
 
-    def _checked_ids(self, ask: Ask) -> tuple[Ask, dict[int, ErnieRayError]]:
+    def _check_ids(self, ask: Ask) -> None:
+        if self._family.is_per_token or self._family.takes_pairs:
+            # Ids say neither where a text is cut into windows nor where its second text begins.
+            raise MalformedRequestError(f'"{self.name}" takes no token ids; send the texts')
         max_tokens = self.manifest.input.max_tokens
         vocab_size = self.manifest.network.vocab_size
         for i, ids in enumerate(ask.token_ids):
@@ -258,7 +275,6 @@ class ServedModel:
                     f"text {i} has token ids outside of this model's vocabulary "
                     f"(0 to {vocab_size - 1}); send the text itself"
                 )
-        return ask, {}
 
 
 def layer_node(manifest: Manifest, layer: int) -> str | None:

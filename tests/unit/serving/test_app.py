@@ -79,6 +79,15 @@ def test_a_text_that_is_empty_or_too_long_does_not_fail_the_others():
     ]
 
 
+def test_errors_name_texts_by_their_place_in_the_request():
+    errors = post("/v1/vectors", {"texts": [" ", "b" * 30, "a"]}).json()["errors"]
+    assert [error["message"][:6] for error in errors] == ["text 0", "text 1"]
+    first = post("/v1/vectors", {"texts": [" ", "b" * 30]}).json()["error"]
+    assert (first["type"], first["message"][:6]) == ("empty_text", "text 0")
+    first = post("/v1/vectors", {"texts": ["b" * 30, " "]}).json()["error"]
+    assert (first["type"], first["message"][:6]) == ("text_too_long", "text 0")
+
+
 def test_token_ids_are_an_input_of_their_own():
     ids = post("/v1/infer", {"token_ids": [[1, 97, 2], [1, 2]]}).json()
     assert ids["vectors"][0] == post("/v1/vectors", {"texts": "a"}).json()["vectors"][0]
@@ -136,6 +145,9 @@ def test_a_reply_that_would_be_huge_is_refused():
     response = post("/v1/vectors", {"texts": ["a"] * 3}, TextService(Catalog([model])))
     assert response.status_code == 413
     assert "12 numbers" in response.json()["error"]["message"]
+    model = ServedModel(LocalRunner(FakeTextModel(manifest())), limits=small)
+    cut = {"texts": ["a"] * 3, "dimensions": 3}
+    assert post("/v1/vectors", cut, TextService(Catalog([model]))).status_code == 200
 
 
 def test_long_texts_are_cut_only_on_request():
@@ -145,6 +157,12 @@ def test_long_texts_are_cut_only_on_request():
     cut = post("/v1/vectors", {"texts": ["a", "b" * 300], "truncate": True}).json()
     assert cut["truncated"] == [1]
     assert cut["vectors"][1][0] == 16
+    few_characters = LIMITS.model_copy(update={"max_text_characters": 10})
+    model = ServedModel(LocalRunner(FakeTextModel(manifest())), limits=few_characters)
+    body = {"texts": [" ", "b" * 10, "b" * 11, " " * 11 + "b"], "truncate": True}
+    cut = post("/v1/vectors", body, TextService(Catalog([model]))).json()
+    assert cut["truncated"] == [2]
+    assert [error["index"] for error in cut["errors"]] == [0, 3]
 
 
 @pytest.mark.parametrize(

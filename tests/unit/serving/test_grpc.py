@@ -158,6 +158,34 @@ def test_a_stream_answers_before_the_next_request_comes():
     with_server(ask)
 
 
+def test_a_stream_takes_no_further_requests_while_its_replies_are_not_taken():
+    async def run():
+        app = TextService(Catalog([ServedModel(LocalRunner(FakeTextModel(manifest())))]))
+        taken = 0
+
+        async def requests():
+            nonlocal taken
+            for i in range(400):
+                taken += 1
+                yield request("a", id=str(i))
+
+        class Context:
+            def invocation_metadata(self):
+                return ()
+
+        replies = GrpcMethods(lambda: app).InferStream(requests(), Context())
+        await anext(replies)
+        before = -1
+        while taken > before:
+            before = taken
+            await asyncio.sleep(0.2)
+        assert taken <= 40
+        assert len([reply async for reply in replies]) == 399
+        await app.close()
+
+    asyncio.run(run())
+
+
 def test_deadline_and_overload():
     gate = threading.Event()
 

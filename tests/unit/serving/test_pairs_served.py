@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from ernie_ray.modeldir import PairSpec, ReadingSpec
+from ernie_ray.modeldir import PairSpec, ReadingSpec, TokenLabelsSpec
 from ernie_ray.serving.app import TextService
 from ernie_ray.serving.args import ModelArgs
 from ernie_ray.serving.catalog import Catalog
@@ -18,6 +18,24 @@ TASKS = {
     "regression": (PairSpec(), "a pair of texts"),
     "reading": (ReadingSpec(), "a pair of question and context"),
 }
+
+
+@pytest.mark.parametrize("task", [PairSpec(), ReadingSpec(), TokenLabelsSpec(labels=("O", "B-A"))])
+def test_token_ids_that_lack_what_the_task_needs_are_refused(tmp_path, task):
+    async def run():
+        path = export_tiny_classifier(tmp_path / "model", task=task)
+        app = TextService(
+            Catalog([ServedModel(await load_runner(ModelArgs(dir=str(path)), 1, Meters()))])
+        )
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            reply = await client.post("/v1/scores", json={"token_ids": [[1, 2, 3]]})
+        await app.close()
+        return reply
+
+    reply = asyncio.run(run())
+    assert reply.status_code == 400
+    assert "takes no token ids; send the texts" in reply.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(("task", "wanted"), TASKS.values(), ids=TASKS)
