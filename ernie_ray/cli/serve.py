@@ -112,13 +112,9 @@ def command(model_dirs: tuple[str, ...], name: tuple[str, ...], **options: Any) 
 
 def _found(model_dirs: Sequence[str], root: str | None) -> list[str]:
     from ernie_ray.jobs.registry import find_model
-    from ernie_ray.modeldir.registry import Reference
 
     place = open_storage(root)
-    return [
-        str(place.fetch(find_model(name, place))) if Reference.parse(name) else name
-        for name in model_dirs
-    ]
+    return [str(place.fetch(find_model(name, place))) for name in model_dirs]
 
 
 def _make_plan(model_dirs: Sequence[str], names: Sequence[str], options: dict[str, Any]) -> _Plan:

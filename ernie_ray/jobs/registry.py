@@ -33,6 +33,7 @@ from ernie_ray.modeldir.registry import (
     alias_of_file,
     model_folder,
 )
+from ernie_ray.text.features import is_first
 from ernie_ray.text.row_files import file_system, first_line
 
 
@@ -203,7 +204,9 @@ def _parity_problems(folder: Path, bounds: Bounds) -> list[str]:
     predictor = Predictor.from_dir(folder, engine=bounds.engine, precision=bounds.precision)
     golden = open_model_dir(folder).golden_texts()
     texts = [g.text if g.text_pair is None else (g.text, g.text_pair) for g in golden]
-    vectors = predictor.forward(predictor.tokenize(texts)).vectors
+    # A long text of a tagger or reader has several windows; the golden vector is the first one's.
+    rows = [row for row in predictor.tokenize(texts) if is_first(row)]
+    vectors = predictor.forward(rows).vectors
     worst = float(cosines(vectors, np.array([g.vector for g in golden], np.float32)).min())
     if worst >= bounds.min_cosine:
         return []
@@ -215,7 +218,8 @@ def _moved(present: Alias | None, version: str, manifest: Manifest) -> Alias:
     if present is None:
         return Alias(version=version, fingerprint=manifest.fingerprint)
     if present.version == version:
-        return present
+        # Its folder may be another one than before.
+        return present.model_copy(update={"fingerprint": manifest.fingerprint})
     return present.moved_to(version, manifest.fingerprint)
 
 

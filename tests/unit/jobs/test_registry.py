@@ -11,9 +11,12 @@ from ernie_ray.cli.models import command as models
 from ernie_ray.cli.promote import command as promote_command
 from ernie_ray.cli.rollback import command as rollback_command
 from ernie_ray.errors import ConfigError, ModelDirError
+from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs.registry import Bounds, find_model, list_models, promote, rollback
 from ernie_ray.jobs.storage import Storage
+from ernie_ray.modeldir import TokenLabelsSpec, open_model_dir
 from ernie_ray.modeldir.folder import MANIFEST, read_manifest
+from tests.tiny_models import export_tiny_classifier
 
 NONE = Bounds(engine="onnxruntime", precision="fp32")
 
@@ -132,6 +135,21 @@ def test_a_version_that_was_swapped_under_its_alias_is_noticed(
     shutil.copytree(tiny_embedding_dir, version)
     with pytest.raises(ModelDirError, match="not the model that was promoted"):
         find_model("reviews@production", storage)
+    # The error says how to mend it.
+    promote("1", "reviews", "production", bounds=NONE, storage=storage)
+    assert str(find_model("reviews@production", storage)).endswith("models/reviews/1")
+
+
+def test_a_model_that_cuts_long_texts_into_windows_is_promoted(tmp_path):
+    task = TokenLabelsSpec(labels=("O", "B-A", "I-A"))
+    tagger = export_tiny_classifier(tmp_path / "tagger", task=task)
+    predictor = Predictor.from_dir(tagger, engine="onnxruntime", precision="fp32")
+    golden = [entry.text for entry in open_model_dir(tagger).golden_texts()]
+    assert len(predictor.tokenize(golden)) > len(golden)
+    least = bounds(min_cosine=0.9999)
+    store = Storage(str(tmp_path))
+    alias = promote(str(tagger), "people", "production", bounds=least, storage=store)
+    assert alias.version == "1"
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden"])
