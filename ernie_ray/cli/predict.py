@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import shutil
 import sys
 import tempfile
@@ -141,5 +142,6 @@ def _input_files(name: str, place: Storage, schema: RowSchema) -> Iterator[tuple
         with path.open("wb") as stream:
             shutil.copyfileobj(sys.stdin.buffer, stream)
         with path.open("rb") as stream:
-            kind = "jsonl" if stream.read(64).lstrip().startswith(b"{") else "txt"
+            start = stream.read(64).removeprefix(codecs.BOM_UTF8).lstrip()
+        kind = "jsonl" if start.startswith(b"{") else "txt"
         yield (DataFile(str(path), kind, "<stdin>"),)

@@ -6,10 +6,12 @@ import gzip
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
+import pyarrow
 import pyarrow.parquet
 
 from ernie_ray.text.row_files import DataFile
@@ -48,11 +50,12 @@ def _digest_of_file(file: DataFile) -> str:
 
 def _rows_of_file(file: DataFile) -> int:
     with file.open() as stream:
-        if file.format == "parquet":
-            return int(pyarrow.parquet.ParquetFile(stream).metadata.num_rows)
         try:
+            if file.format == "parquet":
+                return int(pyarrow.parquet.ParquetFile(stream).metadata.num_rows)
             lines = _count_lines(gzip.GzipFile(fileobj=stream) if file.is_gzip else stream)
-        except (OSError, EOFError):  # broken: the reader will say so
+        # Broken: the reader will say so.
+        except (OSError, EOFError, zlib.error, pyarrow.ArrowException):
             return 0
     return lines - (file.format in ("csv", "tsv"))
 

@@ -93,8 +93,9 @@ def prediction_schema(
 
 def with_kept(rows: pa.Table, keep: Sequence[str]) -> pa.Table:
     """Put what rows had in some columns, one list a row in ``kept``, into columns of their own."""
+    kept = rows["kept"]
     for i, name in enumerate(keep):
-        values = pc.list_element(rows["kept"], i)
+        values = pc.list_element(kept, i)
         place = rows.schema.get_field_index(name)
         rows = (
             rows.append_column(name, values) if place < 0 else rows.set_column(place, name, values)

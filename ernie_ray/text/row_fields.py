@@ -23,6 +23,10 @@ from ernie_ray.text.row_values import (
     units_of,
 )
 
+_MAX_LOGIT = 3.4028234663852886e38
+"""The largest float32."""
+_MAX_COPY = 2**31 - 1
+
 
 class MissingColumnError(UnfitError):
     """A row lacks a column."""
@@ -100,8 +104,9 @@ def _logits_of(value: object, column: str) -> tuple[float, ...]:
     # bool is a number to Python, too.
     if not isinstance(value, list) or not all(type(x) in (int, float) for x in value):
         raise UnfitError(f"'{column}' is {kind_of(value)}; write a list of numbers")
-    if not all(map(math.isfinite, value)):
-        raise UnfitError(f"'{column}' holds NaN or infinite numbers; label the row again")
+    # Not NaN either, and of any whole number.
+    if not all(abs(x) <= _MAX_LOGIT for x in value):
+        raise UnfitError(f"'{column}' holds NaN or numbers beyond a float32; label the row again")
     return tuple(map(float, value))
 
 
@@ -109,9 +114,14 @@ def _copy_of(value: object, column: str) -> int:
     try:
         if "_" in str(value):  # int() takes 1_0 for 10
             raise ValueError
-        return int(str(value))
+        number = int(str(value))
+        if not 0 <= number <= _MAX_COPY:
+            raise ValueError
     except ValueError:
-        raise UnfitError(f"'{column}' is {kind_of(value)}; write a whole number") from None
+        raise UnfitError(
+            f"'{column}' is {kind_of(value)}; write a whole number from 0 to {_MAX_COPY:,}"
+        ) from None
+    return number
 
 
 def _kept(value: object, column: str) -> str:

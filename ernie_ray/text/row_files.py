@@ -21,6 +21,8 @@ from ernie_ray.text.uris import is_uri, join, path_of, quoted
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "txt", "parquet")
 _GLOB_SIGNS = "*?["
+_ALL = ["**", "*"]
+_HIDING = (".", "_")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class DataFile:
     @property
     def is_gzip(self) -> bool:
         """True if the file is compressed as a whole."""
-        return path_of(self.location).endswith(".gz")
+        return path_of(self.location).lower().endswith(".gz")
 
     def open(self) -> IO[bytes]:
         """Open the file as it lies there, compressed or not; the caller closes it.
@@ -61,13 +63,14 @@ def find_files(location: str | Path, *, without_suffix: str = "") -> tuple[DataF
     """List the data files of a location, by name.
 
     Args:
-        location: A file, a folder (its data files, at any depth) or a glob; a local path or a URI.
+        location: A file, a folder (its data files, at any depth) or a glob, in which ``*`` stays
+            in one folder and ``**`` is any number of them; a local path or a URI.
         without_suffix: Format of files whose suffix is none of the known ones, as in the 2019
             kit's folders ``train/1`` and ``train/part.0``; empty: there are none.
 
     Returns:
-        At least one file. In a folder, files of other suffixes and names that start with ``.`` or
-        ``_`` are passed over.
+        At least one file. In a folder, files of other suffixes are passed over, and files and
+        folders whose names start with ``.`` or ``_``; a glob may name such ones.
 
     Raises:
         DataError: Nothing is there, or a named file is of no known format.
@@ -76,7 +79,7 @@ def find_files(location: str | Path, *, without_suffix: str = "") -> tuple[DataF
     if is_listing:
         paths = [path for path in paths if _is_data_file(path, bool(without_suffix))]
         # A .json beside rows of another format is rarely data (dataset_info.json).
-        streamed = [p for p in paths if not path_of(p).removesuffix(".gz").endswith(".json")]
+        streamed = [p for p in paths if format_of(p, without_suffix) != "json"]
         paths = streamed or paths
     if not paths:
         raise DataError(
@@ -112,26 +115,28 @@ def format_of(path: str, without_suffix: str = "") -> str:
 def _list_local(location: str | Path) -> tuple[list[str], bool]:
     path = Path(location).absolute()
     if path.is_dir():
-        return [str(p) for p in path.rglob("*") if p.is_file()], True
+        found = [str(p) for p in path.rglob("*") if p.is_file()]
+        return _chosen(found, str(path), _ALL), True
     if path.is_file():
         return [str(path)], False
     if any(sign in str(location) for sign in _GLOB_SIGNS):
+        base, pattern = _part_before_signs(str(path))
         found = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        return [name for name in found if Path(name).is_file()], True
+        return _chosen([name for name in found if Path(name).is_file()], base, pattern), True
     raise DataError(f"{location}: no such file or folder")
 
 
 def _list_remote(uri: str) -> tuple[list[str], bool]:
     system, path = file_system(uri)
     path = path.rstrip("/") or path
-    pattern = path if any(sign in path for sign in _GLOB_SIGNS) else None
-    base, above = (path, 0) if pattern is None else _part_before_signs(path)
+    is_glob = any(sign in path for sign in _GLOB_SIGNS)
+    base, pattern = _part_before_signs(path) if is_glob else (path, _ALL)
     try:
         # A file may have such signs in its name.
         info = system.get_file_info(path)
         if info.type == pyarrow.fs.FileType.File:
             return [uri], False
-        if pattern is not None:
+        if is_glob:
             info = system.get_file_info(base)
         if info.type == pyarrow.fs.FileType.NotFound:
             raise DataError(f"{uri}: no such file or folder")
@@ -139,9 +144,10 @@ def _list_remote(uri: str) -> tuple[list[str], bool]:
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{uri}: cannot be listed: {first_line(error)}") from error
     paths = [e.path for e in entries if e.type == pyarrow.fs.FileType.File]
-    if pattern is not None:
-        paths = [p for p in paths if fnmatchcase(p, pattern)]
-    return [join(uri, p.removeprefix(base).lstrip("/"), above=above) for p in paths], True
+    above = len(pattern) if is_glob else 0
+    return [
+        join(uri, _below(base, path), above=above) for path in _chosen(paths, base, pattern)
+    ], True
 
 
 def file_system(uri: str) -> tuple[Any, str]:
@@ -156,18 +162,34 @@ def file_system(uri: str) -> tuple[Any, str]:
         raise DataError(f"{uri}: no file system for it: {first_line(error)}") from error
 
 
-def _part_before_signs(path: str) -> tuple[str, int]:
-    """The folder above a pattern, and of how many parts of the path the pattern consists."""
+def _part_before_signs(path: str) -> tuple[str, list[str]]:
+    """The folder above a pattern, and the pattern's parts."""
     parts = path.split("/")
     first = next(i for i, part in enumerate(parts) if any(sign in part for sign in _GLOB_SIGNS))
-    return "/".join(parts[:first]), len(parts) - first
+    return "/".join(parts[:first]), list(filter(None, parts[first:]))
+
+
+def _chosen(paths: list[str], base: str, pattern: list[str]) -> list[str]:
+    return [path for path in paths if _matches(_below(base, path).split("/"), pattern)]
+
+
+def _below(base: str, path: str) -> str:
+    return path.removeprefix(base).lstrip("/")
+
+
+def _matches(parts: list[str], pattern: list[str]) -> bool:
+    """Match a path part by part, as ``glob`` does; here ``_`` hides a name as ``.`` does."""
+    if not (parts and pattern):
+        return not parts and all(rest == "**" for rest in pattern)
+    part, wanted = parts[0], pattern[0]
+    is_hidden = part.startswith(_HIDING) and part[0] != wanted[0]
+    if wanted == "**":
+        return _matches(parts, pattern[1:]) or (not is_hidden and _matches(parts[1:], pattern))
+    return not is_hidden and fnmatchcase(part, wanted) and _matches(parts[1:], pattern[1:])
 
 
 def _is_data_file(path: str, takes_any_suffix: bool) -> bool:
-    name = PurePosixPath(path_of(path)).name
-    stem = name.lower().removesuffix(".gz")
-    if name.startswith((".", "_")):
-        return False
+    stem = PurePosixPath(path_of(path)).name.lower().removesuffix(".gz")
     return takes_any_suffix or (stem.rpartition(".")[2] in FORMATS and "." in stem)
 
 

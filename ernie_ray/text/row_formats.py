@@ -101,7 +101,7 @@ class _Lines:
             raise StopIteration
         self.line += 1
         start, self._offset = self._offset, self._offset + len(raw)
-        if len(raw) > MAX_LINE_BYTES:
+        if len(raw) > MAX_LINE_BYTES and not raw.endswith(b"\n"):
             self._skip_rest_of_line()
             raise _BadLineError(
                 f"the line is longer than {MAX_LINE_BYTES:,} bytes; write one row per line"
@@ -222,11 +222,13 @@ def _read_parquet(stream: IO[bytes], columns: Sequence[str]) -> Iterator[RawRow]
 def _rows_of_batch(batch: pyarrow.RecordBatch) -> list[Mapping[str, object] | str]:
     try:
         return list(batch.to_pylist())
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError):
         rows: list[Mapping[str, object] | str] = []
         for i in range(batch.num_rows):
             try:
                 rows.extend(batch.slice(i, 1).to_pylist())
             except UnicodeDecodeError as error:
                 rows.append(f"a text is not UTF-8 ({error.reason}); write the file again as UTF-8")
+            except (ValueError, OverflowError) as error:  # a date after the year 9999
+                rows.append(f"a value cannot be read ({first_line(error)}); change or remove it")
         return rows

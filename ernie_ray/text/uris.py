@@ -11,6 +11,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 _PARTS = re.compile(r"([^:/?#]+://[^/?]*)([^?]*)(.*)", re.DOTALL)
+# An option may be an address: ``?endpoint_override=http://host:9000``.
+_OPTIONS = re.compile(r"((?:(?<=:)//|[^/])*)(.*)", re.DOTALL)
 _SAFE = "/%~!$&'()*+,;=:@"
 """What may stand in a path as it is."""
 
@@ -44,10 +46,16 @@ def join(uri: str, name: str, *, above: int = 0) -> str:
 
 
 def normal(uri: str) -> str:
-    """Put what was written behind the options of a URI, as ``/name``, before them."""
+    """Put what was written behind the options of a URI, as ``/name``, before them.
+
+    Of several ``/`` one stays, and at the end none.
+    """
     head, path, options = _split(uri)
-    options, slash, rest = options.partition("/")
-    return f"{head}{path.rstrip('/')}/{rest}{options}" if slash else uri
+    found = _OPTIONS.fullmatch(options)
+    assert found  # it matches anything
+    path += found[2]
+    parts = [part for part in path.split("/") if part]
+    return f"{head}{'/' if path else ''}{'/'.join(parts)}{found[1]}"
 
 
 def quoted(uri: str) -> str:

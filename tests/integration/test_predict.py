@@ -230,8 +230,13 @@ def test_an_engine_that_an_actor_cannot_load_is_the_error_of_the_job_and_frees_i
 
 
 @pytest.mark.parametrize(
-    "text", ["这本书很好\n服务很差\n", '{"text": "这本书很好"}\n{"text": "服务很差"}\n'],
-    ids=["plain", "jsonl"],
+    "text",
+    [
+        "这本书很好\n服务很差\n",
+        '{"text": "这本书很好"}\n{"text": "服务很差"}\n',
+        '\ufeff{"text": "这本书很好"}\n{"text": "服务很差"}\n',
+    ],
+    ids=["plain", "jsonl", "byte order mark"],
 )  # fmt: skip
 def test_the_command_reads_standard_input(tiny_model_dir, text):
     done = CliRunner().invoke(predict_command, [str(tiny_model_dir), "-", *FP32_ARGS], input=text)

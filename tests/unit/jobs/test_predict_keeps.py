@@ -48,6 +48,14 @@ def test_kept_columns_hold_in_json_lines_what_the_rows_held_and_an_own_id_replac
     assert predict("--keep-columns", "qid").stdout.splitlines()[0].startswith('{"id":0,"qid":7,')
 
 
+def test_a_kept_column_may_be_named_as_our_own_are(predict, tmp_path):
+    write_jsonl(tmp_path / "named.jsonl", [{"text": "好书", "kept": "a", "qid": 1}])
+    done = predict("--keep-columns", "kept,qid", "--output", "out.jsonl", rows="named.jsonl")
+    assert done.exit_code == 0, done.output
+    (line,) = read_lines(tmp_path / "out.jsonl")
+    assert (line["kept"], line["qid"]) == ("a", 1)
+
+
 def test_in_parquet_kept_columns_are_texts(predict, tmp_path):
     done = predict("--keep-columns", "id,qid,more", "--output", "out.parquet")
     assert done.exit_code == 0, done.output

@@ -93,6 +93,13 @@ def test_a_bad_line_is_named_and_the_next_one_is_read(tmp_path, line, message):
     assert texts(path, on_bad="skip") == [("good", "1")] * 2
 
 
+def test_a_line_of_the_greatest_length_is_read_and_so_is_the_next_one(tmp_path):
+    start = b'{"text": "long", "more": "'
+    longest = start + b"x" * (MAX_LINE_BYTES - len(start) - 2) + b'"}'
+    path = write(tmp_path / "a.jsonl", longest + b'\n{"text": "next"}\n')
+    assert [row.text for row in read_rows(path, RowSchema())] == ["long", "next"]
+
+
 BAD_TABLE_ROWS = {
     "too few fields": ("csv", "x\n", "1 fields where the header names 2; quote fields"),
     "too many fields": ("csv", "x,y,1\n", "3 fields where the header names 2"),

@@ -33,6 +33,14 @@ def test_columns_of_csv_and_parquet_are_kept_and_the_text_column_may_be_one(tmp_
     assert row.kept == ('"2020-01-02"',)
 
 
+def test_a_date_that_python_cannot_hold_makes_its_row_bad(tmp_path):
+    late = pa.array([0, 400_000_000_000], pa.timestamp("s"))
+    pyarrow.parquet.write_table(pa.table({"text": ["x", "y"], "qid": late}), tmp_path / "a.parquet")
+    rows = read_rows(tmp_path / "a.parquet", RowSchema(keep=("qid",)), on_bad="skip")
+    assert [row.text for row in rows] == ["x"]
+    assert "a.parquet:2: a value cannot be read" in str(rows.skipped[0])
+
+
 def test_an_id_of_a_squad_file_is_kept(tmp_path):
     question = {"id": "56d", "question": "谁", "answers": []}
     content = {"data": [{"paragraphs": [{"context": "好书", "qas": [question]}]}]}

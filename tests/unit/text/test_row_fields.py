@@ -146,7 +146,8 @@ def test_optional_columns_may_be_missing_null_or_empty_but_not_wrong(tmp_path):
     for wrong in (
         '"teacher_logits": null',  # neither: nothing to learn
         *('"teacher_logits": "1"', '"teacher_logits": [true]'),
-        *('"copy": "x"', '"copy": "1_0"'),
+        *('"teacher_logits": [1e39]', f'"teacher_logits": [1{"0" * 400}]'),
+        *('"copy": "x"', '"copy": "1_0"', '"copy": -1', '"copy": 2147483648'),
     ):
         path.write_text(f'{{"text": "a", {wrong}}}\n', encoding="utf-8")
         with pytest.raises(DataError, match=r"rows\.jsonl:1"):

@@ -65,7 +65,9 @@ def test_a_folder_is_read_by_name_and_numbered_through(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         jsonl(tmp_path / f"{name}.jsonl", {"text": name + "1"}, {"text": name + "2"})
     write(tmp_path / "notes.md", "no rows")
-    write(tmp_path / ".hidden.jsonl", "no rows")
+    for name in (".hidden.jsonl", ".parts-1/p.jsonl", "_temporary/0/p.jsonl", "sub/.x/p.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / name, "no rows")
     reader = read_rows(tmp_path, RowSchema())
     rows = list(reader)
     assert [row.text for row in rows] == ["a1", "a2", "b1", "b2", "sub/c1", "sub/c2"]
@@ -73,7 +75,7 @@ def test_a_folder_is_read_by_name_and_numbered_through(tmp_path):
     assert list(reader.num_rows.values()) == [2, 2, 2]
 
 
-@pytest.mark.parametrize("pattern", ["rows", "rows/", "rows/*/a b*", "rows/*", "rows/x/中?.jsonl"])
+@pytest.mark.parametrize("pattern", ["rows", "rows/", "rows/*/a b*", "rows/**", "rows/x/中?.jsonl"])
 def test_files_of_a_folder_keep_host_and_options_of_its_uri(tmp_path, monkeypatch, pattern):
     far = serve_folder(tmp_path, monkeypatch)
     (tmp_path / "rows" / "x").mkdir(parents=True)
@@ -98,6 +100,41 @@ def test_a_uri_may_name_files_in_any_script(tmp_path):
     path = jsonl(tmp_path / "评 论#[1].jsonl", {"text": "one"})
     assert texts(f"file://{path}", RowSchema()) == [("one", None)]
     assert texts(f"file://{tmp_path}/评*", RowSchema()) == [("one", None)]
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"], ids=["path", "uri"])
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.jsonl", ["a"]),
+        ("**/*.jsonl", ["a", "sub/b", "sub/deep/c"]),
+        ("**", ["a", "sub/b", "sub/deep/c"]),
+        ("sub/*", ["sub/b"]),
+        ("*/*/*", ["sub/deep/c"]),
+        ("_*/*.jsonl", ["_old/d"]),
+        (".p*/*", [".parts/e"]),
+        ("*/d.jsonl", None),
+    ],
+)
+def test_a_glob_chooses_the_same_files_on_disk_and_at_a_uri(tmp_path, prefix, pattern, expected):
+    for name in ("a", "sub/b", "sub/deep/c", "_old/d", ".parts/e"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        jsonl(tmp_path / f"{name}.jsonl", {"text": name})
+    if expected is None:
+        with pytest.raises(DataError, match="no data file is there"):
+            find_files(f"{prefix}{tmp_path}/{pattern}")
+    else:
+        found = read_rows(f"{prefix}{tmp_path}/{pattern}", RowSchema())
+        assert [row.text for row in found] == expected
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"], ids=["path", "uri"])
+def test_hidden_files_of_a_folder_are_no_rows_wherever_the_folder_stands(tmp_path, prefix):
+    folder = tmp_path / ".cache" / "_rows"
+    (folder / ".labelled.parts-1").mkdir(parents=True)
+    jsonl(folder / "a.jsonl", {"text": "a"})
+    jsonl(folder / ".labelled.parts-1" / "part.jsonl", {"text": "a"})
+    assert [row.text for row in read_rows(f"{prefix}{folder}", RowSchema())] == ["a"]
 
 
 @pytest.mark.parametrize("prefix", ["", "file://"], ids=["path", "uri"])

@@ -28,6 +28,15 @@ def test_what_was_written_behind_the_options_belongs_to_the_path():
     assert normal("s3://b/run?host=h:1&x=y/start/model") == "s3://b/run/start/model?host=h:1&x=y"
     for uri in ("s3://b/run?host=h:1", "hdfs://name:9000/a/b", "file:///a?"):
         assert normal(uri) == uri
+    far = "s3://b/run?endpoint_override=http://h:9000"
+    assert normal(far) == far
+    assert normal(f"{far}/model") == "s3://b/run/model?endpoint_override=http://h:9000"
+
+
+def test_a_slash_at_the_end_and_double_ones_are_left_out():
+    assert normal("s3://b/run//model/?host=h") == "s3://b/run/model?host=h"
+    for uri in ("s3://b", "s3://b/", "file:///"):
+        assert normal(uri) == uri
 
 
 def test_a_path_is_looked_at_without_its_options():
