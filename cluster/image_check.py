@@ -19,6 +19,9 @@ def check_image_files(project: Project) -> Iterator[Finding]:
     lines = [line for line in text.splitlines() if line.startswith("ENV ")]
     variables = dict(pair.split("=", 1) for line in lines for pair in shlex.split(line)[1:])
     shared = {key: value for key, value in variables.items() if not key.startswith("PIP_")}
+    if shared.pop("HOME", None) != "/home/ray":
+        # `ray up` mounts the token below the image's HOME, and else below /root.
+        yield Finding(name, "ENV", "lacks HOME=/home/ray, where `ray up` mounts the token")
     yield from check_environment(name, "ENV", shared, cluster_environment())
     for lock in re.findall(r"-r (requirements/\S+)", text):
         if not (project.root / lock).is_file():

@@ -46,8 +46,9 @@ class Pods:
         return container
 
     def limit(self, resource: str) -> float:
-        """Limit of the Ray container, e.g. of ``cpu``."""
-        return float(self.container.get("resources", {}).get("limits", {}).get(resource, 0))
+        """Limit of the Ray container, e.g. of ``cpu``, which may be in thousandths (``500m``)."""
+        given = str(self.container.get("resources", {}).get("limits", {}).get(resource, 0))
+        return float(given.removesuffix("m")) / (1000 if given.endswith("m") else 1)
 
 
 def check_kubernetes_files(project: Project, crds: Path | None = None) -> Iterator[Finding]:
@@ -83,7 +84,11 @@ def check_kubernetes_files(project: Project, crds: Path | None = None) -> Iterat
 def _check_document(
     project: Project, name: str, document: dict[str, Any], clusters: dict[str, Any]
 ) -> Iterator[Finding]:
-    kind = document["kind"]
+    kind, spec = document["kind"], document.get("spec", {})
+    if spec.get("ttlSecondsAfterFinished") and not spec.get("shutdownAfterJobFinishes"):
+        # KubeRay refuses such a job after it was created (ValidateRayJobSpec).
+        problem = "needs shutdownAfterJobFinishes: true; leave it out beside a clusterSelector"
+        yield Finding(name, "spec.ttlSecondsAfterFinished", problem)
     if kind == "ConfigMap":
         yield from check_environment(name, "data", document["data"], cluster_environment())
     if kind not in _CLUSTER_KEYS:

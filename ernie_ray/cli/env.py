@@ -33,7 +33,7 @@ def command(form: str) -> None:
       ernie-ray env --format docker >> Dockerfile
     """
     if form == "docker":
-        lines = [f"ENV {name}={value}" for name, value in cluster_environment().items()]
+        lines = [f"ENV {name}={shlex.quote(v)}" for name, v in cluster_environment().items()]
     elif form == "json":
         lines = [json.dumps(serve_environment(), indent=2)]
     else:

@@ -68,7 +68,8 @@ def test_env_prints_lines_that_a_shell_takes(monkeypatch):
 
 def test_env_prints_docker_lines_and_json():
     docker = CliRunner().invoke(command, ["--format", "docker"]).output.splitlines()
-    assert docker == [f"ENV {name}={value}" for name, value in cluster_environment().items()]
+    words = [shlex.split(line) for line in docker]
+    assert words == [["ENV", f"{name}={value}"] for name, value in cluster_environment().items()]
     printed = json.loads(CliRunner().invoke(command, ["--format", "json"]).output)
     assert printed["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == "1"
 

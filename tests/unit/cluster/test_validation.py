@@ -59,7 +59,7 @@ def test_the_files_agree(tree):
         ("ray-cluster.yaml", "resources: {CPU: 0}", "resources: {CPU: 4}", "no work runs there"),
         ("ray-cluster.yaml", "image: ernie-ray:0.1.0\n", "image: ernie-ray:0.2\n", "is not ernie"),
         ("ray-cluster.yaml", ":0.1.0-gpu", ":0.1.0", "gpu_worker: its GPUs do not fit its image"),
-        ("ray-cluster.yaml", "AUTH_MODE=token", "AUTH_MODE=disabled", "table says token"),
+        ("ray-cluster.yaml", "--env RAY_AUTH_MODE=token", "--env RAY_AUTH_MODE=off", "says token"),
         ("ray-cluster.yaml", "- --env RAY_USAGE_STATS_ENABLED=0", "", "STATS_ENABLED=0 is missing"),
         ("ray-cluster.yaml", "--volume /mnt/ernie:/mnt/ernie", "--init", "no --volume mounts"),
         ("ray-cluster.yaml", "~/.ray/auth_token: ~/.ray", "/tmp/x: ~/.ray", "different tokens"),
@@ -68,6 +68,7 @@ def test_the_files_agree(tree):
         ("ray-cluster-onprem.yaml", "head_ip: 192.0.2.10", "", "ray-cluster-onprem.yaml: "),
         # The image.
         ("cluster/Dockerfile", "RAY_SERVE_ENABLE_HA_PROXY=1", "", "HA_PROXY=1 is missing"),
+        ("cluster/Dockerfile", "ENV HOME=/home/ray", "", "mounts the token"),
         ("cluster/Dockerfile", "cpu.lock", "cpus.lock", "cpus.lock, which is not there"),
         ("requirements/gpu.lock", "\nray==", "\nroy==", "gpu.lock: ray: pins no Ray"),
         # Serve.
@@ -77,6 +78,13 @@ def test_the_files_agree(tree):
         ("serve_apps/text_model.yaml", "text_model:app", "text_model:apps", "cannot be imported"),
         (SERVICE, "max_ongoing_requests", "max_ongoing", "serveConfigV2.applications.0.depl"),
         # Kubernetes.
+        (JOB, "  shutdownAfterJobFinishes: true", "", "needs shutdownAfterJobFinishes"),
+        (
+            CPU,
+            'limits: {cpu: "16"',
+            "limits: {cpu: 15500m",
+            "request and limit must be given and equal",
+        ),
         (CPU, "minReplicas", "minReplica", "spec.workerGroupSpecs.0.minReplica: no such field"),
         (CPU, 'num-cpus: "0"', "num-cpus: 0", "put numbers in quotes"),
         (CPU, "rayVersion: 2.60.0", "rayVersion: 2.59.0", "is 2.59.0, pyproject.toml pins 2.60.0"),
