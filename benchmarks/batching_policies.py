@@ -87,7 +87,8 @@ class InOrder:
     def push(self, entries: Iterable[Entry], now_s: float) -> None:
         """Add texts at the end."""
         for entry in entries:
-            entry.rank_s = now_s
+            # When it came: while a batch ran, its timer ran as well.
+            entry.rank_s = entry.owner
             self._waiting.append(entry)
 
     def take(self, now_s: float) -> list[Entry]:

@@ -199,7 +199,7 @@ def _compare(asked: _Options) -> bool:
         click.secho(f"fails: {bound} at {verdict.step}: {verdict.value}", fg="red", err=True)
     click.echo(f"report: {html_path}\ndata:   {json_path}\ntable:  {table_path}")
     return all(one.holds for one in comparison.verdicts) and any(
-        target.rounds for target in comparison.targets
+        one.steps for target in comparison.targets for one in target.rounds
     )
 
 

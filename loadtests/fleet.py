@@ -116,7 +116,8 @@ class Fleet:
             answers = [_hear(child) for child in self._children]
         requests = Requests.load(outs)
         used = [float(answer["cpu_s"]) for answer in answers]
-        return _step_result(step, lanes, requests, server_cpu_s, used)
+        busiest = max(float(answer["busy"]) for answer in answers)
+        return _step_result(step, lanes, requests, server_cpu_s, (sum(used), busiest))
 
     def close(self) -> None:
         """End the processes."""
@@ -151,8 +152,9 @@ def _step_result(
     lanes: list[Lane],
     requests: Requests,
     server_cpu_s: float | None,
-    generator_cpu_s: list[float],
+    generators: tuple[float, float],
 ) -> StepResult:
+    """Reduce a phase; of the generators: all CPU seconds, and the busiest one's share of a CPU."""
     window = (step.settle_s, step.seconds)
     results = [
         lane_result(
@@ -166,7 +168,7 @@ def _step_result(
     ]
     in_time = (requests.outcome == OK) & (requests.ended < step.seconds)
     thousands = float(requests.num_texts[in_time].sum()) / 1000
-    total = sum(generator_cpu_s)
+    total, busiest = generators
     return StepResult(
         name=step.name,
         seconds=step.seconds,
@@ -175,18 +177,13 @@ def _step_result(
         generator_cpu_s=total,
         cpu_s_per_1000_texts=server_cpu_s / thousands if server_cpu_s and thousands else None,
         generator_cpu_s_per_1000_texts=total / thousands if thousands else None,
-        warnings=_saturation(step, lanes, requests, generator_cpu_s),
+        warnings=_saturation(lanes, requests, busiest),
     )
 
 
-def _saturation(
-    step: Step, lanes: list[Lane], requests: Requests, generator_cpu_s: list[float]
-) -> list[str]:
+def _saturation(lanes: list[Lane], requests: Requests, busiest: float) -> list[str]:
     """Why the generator may have been the bottleneck."""
     warnings = []
-    # From the lead to the last answer.
-    wall_s = _LEAD_S + max([step.seconds, *requests.ended.tolist()])
-    busiest = max(generator_cpu_s) / wall_s
     if busiest > _BUSY:
         warnings.append(
             f"the generator is saturated: a process used {busiest:.0%} of a CPU; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 from typing import Any
 
 from locust import LoadTestShape, User, events
@@ -62,3 +63,4 @@ def _take_share(environment: Any, **_: object) -> None:
     index = getattr(environment.runner, "worker_index", 0)
     for made in environment.user_classes:
         made.plan = Plan(**{**vars(made.plan), "share": (index, _PROCESSES)})
+        made.numbers = count()  # a second test in the same page begins anew

@@ -7,7 +7,7 @@ Options of all with torch: ``torch_index`` (such as the index of torch's CPU bui
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -82,6 +82,18 @@ def peers() -> dict[str, Peer]:
     }
 
 
+def without_options(arguments: Sequence[str], names: Set[str]) -> list[str]:
+    """Leave out options, each with its value: one that is given twice may be an error."""
+    kept = []
+    left = iter(arguments)
+    for one in left:
+        if one.startswith("--") and one in names:
+            next(left)
+        else:
+            kept.append(one)
+    return kept
+
+
 class PeerTarget(Target):
     """A peer from the package index."""
 
@@ -102,8 +114,9 @@ class PeerTarget(Target):
         port = free_ports()
         url = f"http://127.0.0.1:{port}"
         names = {"weights": str(self._start.weights), "port": str(port)}
-        arguments = [one.format(**names) for one in self._peer.arguments]
         extra = self._start.options.get("arguments", "").split()
+        own = without_options(self._peer.arguments, {one.partition("=")[0] for one in extra})
+        arguments = [one.format(**names) for one in own]
         yield from run_command(
             self.name,
             Command(
