@@ -27,7 +27,7 @@ from ernie_ray.inference.parity import check_parity
 from ernie_ray.inference.text_model import Outputs
 from ernie_ray.modeldir import EncoderConfig, Manifest, ModelDir, TaskSpec, open_model_dir
 from ernie_ray.modeldir.folder import WEIGHTS
-from ernie_ray.tasks import family_of
+from ernie_ray.tasks import family_of, reads_pairs
 from ernie_ray.text.cutter import cutter_file, read_cutter
 from ernie_ray.text.features import TokenIds, pad_batch, rows_of_texts
 from ernie_ray.text.tokenizer import Text
@@ -75,8 +75,7 @@ class Predictor:
         )
         self._pooler = pooler
         self._family = family_of(self.manifest.task)
-        # Classifiers and encoders take both forms.
-        self._takes_one_form = self._family.is_per_token or self._family.takes_pairs
+        self._reads_pairs = reads_pairs(self.manifest)
         self._normalizes = self.manifest.vector.normalize
         self._pad_token_id = self.manifest.input.pad_token_id
         self._tokenizer = read_cutter(
@@ -120,10 +119,11 @@ class Predictor:
         """Cut texts into token ids, at most ``manifest.input.max_tokens`` each.
 
         Raises:
-            MalformedRequestError: A model of pairs was given a single text, or a tagger a pair.
+            MalformedRequestError: A model of pairs was given a single text, or one of single texts
+                a pair; encoders of classes and vectors take both.
         """
-        if self._takes_one_form:
-            _refuse_other_form(texts, self.manifest.task, self._family.takes_pairs)
+        if self._reads_pairs is not None:
+            _refuse_other_form(texts, self.manifest.task, self._reads_pairs)
         return self._tokenizer.encode(texts)
 
     def forward(self, rows: Sequence[TokenIds]) -> Outputs:

@@ -17,7 +17,7 @@ from ernie_ray.inference.text_model import TextModel
 from ernie_ray.modeldir import Manifest
 from ernie_ray.serving.ask import Ask, Result
 from ernie_ray.serving.scatter import scatter
-from ernie_ray.tasks import family_of
+from ernie_ray.tasks import reads_pairs
 from ernie_ray.text.features import TokenIds, rows_of_texts
 from ernie_ray.text.tokenizer import Text
 
@@ -40,7 +40,7 @@ class LocalRunner:
         """
         self.model = model
         self.batcher = Batcher(model, batching, on_batch)
-        self._takes_pairs = family_of(model.manifest.task).takes_pairs
+        self._takes_pairs = reads_pairs(model.manifest) is True
 
     @property
     def manifest(self) -> Manifest:

@@ -28,7 +28,7 @@ from ernie_ray.serving.args import RequestLimits
 from ernie_ray.serving.ask import Ask, Call, Result, Runner
 from ernie_ray.serving.scatter import scatter
 from ernie_ray.serving.vectors import Vectors, finish
-from ernie_ray.tasks import family_of
+from ernie_ray.tasks import family_of, reads_pairs
 from ernie_ray.text.tokenizer import Text
 
 
@@ -258,7 +258,7 @@ class ServedModel:
         return text
 
     def _check_ids(self, ask: Ask) -> None:
-        if self._family.is_per_token or self._family.takes_pairs:
+        if self._family.is_per_token or reads_pairs(self.manifest):
             # Ids say neither where a text is cut into windows nor where its second text begins.
             raise MalformedRequestError(f'"{self.name}" takes no token ids; send the texts')
         max_tokens = self.manifest.input.max_tokens

@@ -1,5 +1,5 @@
 """Task families: row schema, label encoding, decoding and metrics of each (numpy only)."""
 
-from ernie_ray.tasks.family import TaskFamily, family_of
+from ernie_ray.tasks.family import TaskFamily, family_of, reads_pairs
 
-__all__ = ["TaskFamily", "family_of"]
+__all__ = ["TaskFamily", "family_of", "reads_pairs"]

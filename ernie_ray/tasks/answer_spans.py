@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_ray.text.features import NO_PLACE
+from ernie_ray.text.unseen import narrowed
 
 Place = tuple[int, int]
 
@@ -49,7 +50,7 @@ def locate(answers: Sequence[tuple[str, int]], context: str) -> tuple[Place | No
     """
     for text, stated in answers:
         if stated >= 0 and context.startswith(text, stated):
-            return _narrowed(context, stated, stated + len(text)), False
+            return narrowed(context, stated, stated + len(text)), False
     for text, stated in answers:
         body = text.strip()
         starts = [i for i in range(len(context)) if context.startswith(body, i)]
@@ -117,11 +118,3 @@ def best_threshold(questions: Sequence[tuple[float, float, float]]) -> float:
     none = np.concatenate(([0.0], np.cumsum([q[2] for q in ordered])))
     given = np.concatenate((np.cumsum([q[1] for q in ordered][::-1])[::-1], [0.0]))
     return float(cuts[int(np.argmax(none + given))])
-
-
-def _narrowed(context: str, start: int, end: int) -> Place:
-    while start < end and context[start].isspace():
-        start += 1
-    while end > start and context[end - 1].isspace():
-        end -= 1
-    return start, end

@@ -28,6 +28,8 @@ def merge_windows(
     for number, (values, places) in enumerate(windows):
         shown = [i for i, place in enumerate(places) if place != NO_PLACE]
         for k, i in enumerate(shown):
+            if k and places[i] == places[shown[k - 1]]:
+                continue
             # The text's own ends are no edges at which context is missing.
             left = k if number else len(places)
             right = len(shown) - 1 - k if number < len(windows) - 1 else len(places)

@@ -111,7 +111,8 @@ class CacheWriter:
         self._refuse_disorder(file, row, window)
         self._rows_per_file += np.bincount(file[window == 0], minlength=len(self._rows_per_file))
         self._num_tokens += pc.sum(pc.list_value_length(rows["input_ids"])).as_py()
-        self._num_truncated += pc.sum(rows["is_truncated"]).as_py()
+        truncated = rows["is_truncated"].to_numpy()
+        self._num_truncated += int(truncated[window == 0].sum())  # every window says so
         self.num_rows += rows.num_rows
         self._writer.write_table(rows.combine_chunks())
 

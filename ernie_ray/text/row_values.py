@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from ernie_ray.text.tags import entities_of
+from ernie_ray.text.unseen import narrowed
 
 UNIT_SEPARATOR = "\x02"
 """Stands between the characters and between the tags of a row in the 2019 kit's files."""
@@ -253,10 +254,7 @@ def _narrowed(placed: _Placed, column: str, text: str) -> tuple[int, int, str]:
             f"label '{column}' has the entity {_cut(surface)} at {start} to {end}, where the text "
             f"has {_cut(standing)}; correct its place or its text"
         )
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
+    start, end = narrowed(text, start, end)
     if start == end:
         raise UnfitError(f"label '{column}' has an entity of white space; remove it")
     return start, end, kind

@@ -50,7 +50,7 @@ class PlacingTokenizer(TextTokenizer):
     def place(self, texts: Sequence[Text]) -> list[TokenPlaces]:
         """Cut texts or (text, text_pair) tuples; one row each."""
         pairs = [(text, None) if isinstance(text, str) else text for text in texts]
-        inputs = [self._with_prefix(text) for text in texts]
+        inputs = [self._input(text) for text in texts]
         rows = []
         for (first, second), encoding in zip(
             pairs, self._tokenizer.encode_batch(inputs), strict=True

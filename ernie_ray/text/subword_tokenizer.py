@@ -15,7 +15,7 @@ from tokenizers.models import Unigram
 
 from ernie_ray.text.tokenizer_build import XLM_SPECIALS, add_xlm_specials, xlm_normalizers
 from ernie_ray.text.unigram import train_pieces
-from ernie_ray.text.vocabulary import text_chunks
+from ernie_ray.text.vocabulary import METASPACE, text_chunks
 
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
 # A space beside such a character says nothing and would cost a marker.
@@ -60,6 +60,9 @@ def train_subword_tokenizer(
     pieces += [pair for pair in zip(found, scores, strict=True) if pair[0] not in XLM_SPECIALS]
     rest = sorted(set(map(normalizer.normalize_str, characters)) - {piece for piece, _ in pieces})
     pieces += [(character, min(scores)) for character in rest if len(character) == 1]
+    if METASPACE not in {piece for piece, _ in pieces}:
+        # Else each space between Latin words is unknown, if the corpus has no such words.
+        pieces.append((METASPACE, min(scores)))
     unknown = XLM_SPECIALS.index("<unk>")
     tokenizer = tokenizers.Tokenizer(Unigram(pieces, unk_id=unknown, byte_fallback=False))
     tokenizer.normalizer = normalizer

@@ -16,6 +16,9 @@ from ernie_ray.text.features import TokenIds
 
 Text = str | tuple[str, str]
 
+# Texts of a pair that are shorter have few pieces.
+_MOST_CHARACTERS_PER_TOKEN = 4
+
 
 def load_tokenizer(path: Path) -> tokenizers.Tokenizer:
     """Load a ``tokenizer.json``; its own padding and length limit are dropped.
@@ -69,10 +72,30 @@ class TextTokenizer:
         Returns:
             One row per text, at most ``max_tokens`` long.
         """
-        encodings = self._tokenizer.encode_batch_fast([self._with_prefix(text) for text in texts])
+        encodings = self._tokenizer.encode_batch_fast([self._input(text) for text in texts])
         return [TokenIds(e.ids, e.type_ids, bool(e.overflowing)) for e in encodings]
 
-    def _with_prefix(self, text: Text) -> Text:
+    def _input(self, text: Text) -> Text:
         if isinstance(text, str):
             return self._text_prefix + text
-        return (self._text_prefix + text[0], self._text_prefix + text[1])
+        first, second = (self._text_prefix + part for part in text)
+        if max(len(first), len(second)) <= _MOST_CHARACTERS_PER_TOKEN * self.max_tokens:
+            return first, second
+        return self._starts_of(first, second)
+
+    def _starts_of(self, first: str, second: str) -> tuple[str, str]:
+        """Cut the texts of a pair behind more tokens than a row can hold of one.
+
+        The library keeps what it drops from a pair in all combinations of both texts' pieces:
+        more than a gigabyte for two texts of 8,000 characters. The longer one stays the longer
+        one, since it gets the odd token.
+        """
+        cuts = [self._tokenizer.encode(text, add_special_tokens=False) for text in (first, second)]
+        sizes = [sum(len(part) for part in (cut, *cut.overflowing)) for cut in cuts]
+        ends = [
+            None  # all of it
+            if not cut.overflowing
+            else (cut.offsets[-1] if size < max(sizes) else cut.overflowing[0].offsets[0])[1]
+            for cut, size in zip(cuts, sizes, strict=True)
+        ]
+        return first[: ends[0]], second[: ends[1]]

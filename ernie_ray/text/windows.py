@@ -16,6 +16,7 @@ from tokenizers import Regex, pre_tokenizers
 
 from ernie_ray.text.features import NO_PLACE, TokenIds, Window
 from ernie_ray.text.tokenizer import Text, load_tokenizer
+from ernie_ray.text.unseen import JOINING
 from ernie_ray.text.vocabulary import METASPACE
 
 # What a piece of several characters must not join: characters of scripts written without spaces,
@@ -24,7 +25,6 @@ _SINGLE = Regex(r"[\p{Han}\p{Hiragana}\p{Katakana}]|[^\p{L}\p{M}\p{N}\s\u2581]")
 _OVERLAP_SHARE = 0.25
 _QUESTION_SHARE = 0.5
 # Belongs to the character before it: joins emoji, chooses their look or colour.
-_JOINING = "\u200d\ufe0e\ufe0f"
 
 
 def cut_to_characters(tokenizer: tokenizers.Tokenizer) -> None:
@@ -181,6 +181,12 @@ def visible_part(text: str, start: int, end: int) -> tuple[int, int]:
         end -= 1
     if start >= end:
         return NO_PLACE
-    while end < len(text) and (unicodedata.combining(text[end]) or text[end] in _JOINING):
+    while end < len(text) and _is_joined(text[end]):
         end += 1
     return start, end
+
+
+def _is_joined(character: str) -> bool:
+    # Vowels and finals of decomposed Korean combine, too, but Unicode gives them class 0.
+    is_jamo = "\u1160" <= character <= "\u11ff"
+    return is_jamo or bool(unicodedata.combining(character)) or character in JOINING

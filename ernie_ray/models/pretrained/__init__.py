@@ -8,9 +8,11 @@ without running anything in them, and renames them to the one set of names that
 from ernie_ray.models.pretrained.hugging_face import write_hugging_face
 from ernie_ray.models.pretrained.pretrained_encoder import PretrainedEncoder, keep_layers
 from ernie_ray.models.pretrained.reading import from_pretrained
+from ernie_ray.models.pretrained.sources import EMBEDDED
 from ernie_ray.models.pretrained.trimming import trim_vocabulary
 
 __all__ = [
+    "EMBEDDED",
     "PretrainedEncoder",
     "from_pretrained",
     "keep_layers",

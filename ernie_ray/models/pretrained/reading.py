@@ -126,6 +126,10 @@ _POOLING_KEYS = {
 }
 
 
+# Dropout does nothing to a model that is not trained.
+_MODULES = {"Transformer", "Pooling", "Normalize", "Dropout"}
+
+
 def _read_vector_choices(folder: Path, config: EncoderConfig) -> _VectorChoices:
     """Pooling as a sentence-transformers folder states it, else the encoder's own."""
     default = Pooling.POOLER if config.has_pooler else Pooling.CLS
@@ -136,11 +140,19 @@ def _read_vector_choices(folder: Path, config: EncoderConfig) -> _VectorChoices:
         kinds = {
             str(m["type"]).rpartition(".")[2]: m["path"] for m in json.loads(modules.read_text())
         }
+        if others := kinds.keys() - _MODULES:
+            raise SourceError(
+                f"{modules}: its vectors go through {', '.join(sorted(others))}, which is not "
+                f"supported; only {', '.join(sorted(_MODULES))} are"
+            )
         pooling = default
         if "Pooling" in kinds:
             raw = json.loads((folder / kinds["Pooling"] / "config.json").read_text())
-            stated = [mode for key, mode in _POOLING_KEYS.items() if raw.get(key)]
-            pooling = Pooling(raw["pooling_mode"]) if "pooling_mode" in raw else stated[0]
+            stated = [k for k in raw if k.startswith("pooling_mode_") and raw[k]]
+            if "pooling_mode" not in raw and len(stated) != 1:
+                raise ValueError(f"it joins {' and '.join(stated) or 'nothing'}")
+            mode = raw.get("pooling_mode") or _POOLING_KEYS[stated[0]]
+            pooling = Pooling(mode)
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise SourceError(
             f"{modules}: the pooling cannot be read ({error}); cls, mean and max are supported"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from ernie_ray.errors import ConfigError, InferenceError, ModelDirError
+from ernie_ray.errors import ConfigError, InferenceError, MalformedRequestError, ModelDirError
 from ernie_ray.inference.batcher import Batcher
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.modeldir import open_model_dir, seal_model_dir
@@ -43,7 +43,11 @@ def test_pairs_are_proved_by_golden_pairs(tmp_path):
     predictor = Predictor.from_dir(folder)
     ab, ba = predictor.run([("好书店", "房间差"), ("房间差", "好书店")]).logits
     assert np.abs(ab - ba).max() > 1e-6
-    assert np.isfinite(predictor.run(["好书店"]).logits).all()  # a pair without a second text
+    with pytest.raises(MalformedRequestError, match="a pair of texts"):
+        predictor.run(["好书店"])
+    single = Predictor.from_dir(export_tiny_student(tmp_path / "single", "cnn"))
+    with pytest.raises(MalformedRequestError, match="a single text"):
+        single.run([("好书", "书店")])
 
 
 def test_other_engines_and_precisions_are_refused_in_words(model_dir, tiny_model_dir):

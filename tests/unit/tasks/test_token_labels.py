@@ -158,3 +158,7 @@ def test_merging_takes_each_place_once_from_the_window_with_most_context():
     assert places == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
     assert values == [1, 2, 3, 40, 50]
     assert merge_windows([(np.array([1, 2]), [(0, 1), (0, 1)])])[0] == [1]
+    # Also where the margin grows from one token of a place to the next.
+    places = [(0, 1), (1, 2), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6)]
+    last = (np.arange(7), places)
+    assert merge_windows([(np.array([9]), [(0, 1)]), last])[0][1] == 1

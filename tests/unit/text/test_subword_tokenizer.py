@@ -41,6 +41,13 @@ def test_spaces_beside_chinese_cost_nothing_and_words_keep_theirs(subwords):
     assert subwords.encode("good bad").ids != subwords.encode("goodbad").ids
 
 
+def test_spaces_between_words_are_known_to_a_corpus_without_words():
+    chinese = train_subword_tokenizer(
+        ["房间很干净", "服务很好"] * 9, 40, lowercase=True, characters="ab"
+    )
+    assert "<unk>" not in chinese.encode("ab ba 好").tokens
+
+
 def test_characters_that_the_corpus_lacks_are_known_where_they_are_given():
     known = train_subword_tokenizer(TEXTS, 60, lowercase=True, characters="鑫Éa，")
     unknown = known.token_to_id("<unk>")

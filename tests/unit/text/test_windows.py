@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 import tokenizers
 from hypothesis import given, settings
@@ -180,6 +182,7 @@ def test_pairs_are_cut_longest_first_and_never_pass_the_limit(first, second, max
         ("e\u0301x", (0, 1), (0, 2)),
         ("ab", (-3, 1), (0, 1)),
         ("☺\ufe0f", (0, 1), (0, 2)),
+        (unicodedata.normalize("NFD", "울"), (0, 1), (0, 3)),
     ],
 )
 def test_a_place_is_what_one_sees_of_a_token(text, span, expected):

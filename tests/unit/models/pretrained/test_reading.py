@@ -232,3 +232,13 @@ def test_sentence_transformers_folder_states_its_pooling(ernie: Path) -> None:
     pretrained = from_pretrained(str(ernie))
     assert pretrained.pooling is Pooling.MEAN
     assert pretrained.normalize
+    # What else its vectors go through is not left out in silence.
+    dense = {"path": "3_Dense", "type": "sentence_transformers.models.Dense"}
+    (ernie / "modules.json").write_text(json.dumps([*modules, dense]))
+    with pytest.raises(SourceError, match="go through Dense, which is not supported"):
+        from_pretrained(str(ernie))
+    (ernie / "modules.json").write_text(json.dumps(modules))
+    both = '{"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": true}'
+    (ernie / "1_Pooling" / "config.json").write_text(both)
+    with pytest.raises(SourceError, match="pooling_mode_mean_tokens and pooling_mode_max_tokens"):
+        from_pretrained(str(ernie))
