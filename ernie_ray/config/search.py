@@ -162,8 +162,8 @@ class SearchRecipe(Recipe):
         """Different draws without end, or until only known ones come."""
         rng = np.random.default_rng(self.tune.seed)
         seen: set[tuple[Value, ...]] = set()
-        num_repeats = 0
-        while num_repeats < _MAX_REPEATS:
+        num_repeats, num_possible = 0, self._num_possible
+        while num_repeats < _MAX_REPEATS if num_possible is None else len(seen) < num_possible:
             values = {name: _draw(choices, rng) for name, choices in self.search.items()}
             if (key := tuple(values.values())) in seen:
                 num_repeats += 1
@@ -171,6 +171,14 @@ class SearchRecipe(Recipe):
             seen.add(key)
             num_repeats = 0
             yield values
+
+    @property
+    def _num_possible(self) -> int | None:
+        """How many different draws there are; None where a range has too many to count."""
+        choices = self.search.values()
+        if any(isinstance(one, Range) for one in choices):
+            return None
+        return math.prod(len(set(_examples(one))) for one in choices)
 
     def _check(self, values: Mapping[str, Value]) -> None:
         try:

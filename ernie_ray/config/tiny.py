@@ -196,6 +196,13 @@ class TinyRecipe(Section):
                 "general_training.patience_evaluations: nothing is measured while the student "
                 "learns from text alone; set it to 0"
             )
+        if self.general_training is not None and (
+            self.general_training.metric or self.general_training.changes_class_loss
+        ):
+            raise ValueError(
+                "general_training.metric, label_smoothing and class_weights: the student learns "
+                "from text alone there, without labels; remove them"
+            )
         self.distillation.refuse_only_hard_epochs(self.training)
         for name, states in (("general", self.general), ("distillation", self.distillation)):
             if states.relation_weight and self.student.hidden_size % states.relation_heads:

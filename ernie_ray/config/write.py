@@ -12,7 +12,8 @@ def as_toml(recipe: BaseModel) -> str:
     """Write every setting that has a value; reading the text gives an equal recipe.
 
     Args:
-        recipe: Its fields are sections, whose fields are texts, numbers, truths and lists of them.
+        recipe: Its fields are sections, whose fields are texts, numbers, truths, and lists and
+            tables of them.
     """
     sections = recipe.model_dump(exclude_none=True)
     return "\n".join(
@@ -29,4 +30,6 @@ def _value(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_value(str(k))} = {_value(v)}" for k, v in value.items()) + "}"
     return repr(value)

@@ -6,6 +6,7 @@ Knows texts and a teacher's encoder; not the chain that goes on from there.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import tokenizers
 
@@ -48,7 +49,8 @@ def export_start(
     encoder = from_pretrained(str(storage.fetch(teacher)))
     tokenizer = given_tokenizer(recipe.vocabulary, storage)
     if recipe.vocabulary.kind == "teacher":
-        encoder = trim_vocabulary(encoder, texts)
+        # Keeps the pieces of the prefix, too: the student's.
+        encoder = trim_vocabulary(replace(encoder, text_prefix=recipe.student.text_prefix), texts)
         tokenizer = encoder.tokenizer
     student = tiny_start(
         encoder, tokenizer or _trained(recipe.vocabulary, encoder, texts), recipe.student

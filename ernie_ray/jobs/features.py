@@ -38,7 +38,7 @@ from ernie_ray.text.row_schema import Row, RowSchema, split_labels
 from ernie_ray.text.rows import OnBad, files_of
 
 # Counts up when the same input would give another cache.
-_FORMAT = 5
+_FORMAT = 6
 _LABEL_COLUMNS = pa.schema(
     [("label", pa.string()), ("problem", pa.string()), ("is_fatal", pa.bool_())]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ernie_ray.config import Recipe
@@ -14,6 +15,7 @@ from ernie_ray.jobs.warm_start import Network, choose_weights
 from ernie_ray.jobs.worker_inputs import Prepared, feature_caches, row_schema, start_folder
 from ernie_ray.modeldir import Pooling, TaskSpec
 from ernie_ray.models.pretrained import (
+    EMBEDDED,
     PretrainedEncoder,
     from_pretrained,
     keep_layers,
@@ -68,6 +70,9 @@ def _write_start(recipe: Recipe, folder: Path, storage: Storage) -> None:
     task = _task(recipe, storage)
     if family_of(task).is_per_token:
         cut_to_characters(pretrained.tokenizer)
+    if recipe.model.text_prefix is not None:
+        # Before trimming, which keeps the pieces of the prefix.
+        pretrained = replace(pretrained, text_prefix=recipe.model.text_prefix)
     if recipe.model.trim_vocabulary:
         pretrained = trim_vocabulary(pretrained, _training_texts(recipe, storage))
     spec = _start_spec(recipe, pretrained, task)
@@ -106,9 +111,17 @@ def _warm_start(
 
 def pretrained_source(pretrained: str, storage: Storage) -> str:
     """Resolve a pretrained source: names stay as they are, folders are brought to this machine."""
-    if "/" not in pretrained or (pretrained.count("/") == 1 and not storage.exists(pretrained)):
+    is_short = pretrained.count("/") <= 1
+    if pretrained in EMBEDDED or (is_short and not _is_there(pretrained, storage)):
         return pretrained
     return str(storage.fetch(pretrained))
+
+
+def _is_there(name: str, storage: Storage) -> bool:
+    try:
+        return storage.exists(name)
+    except ConfigError:  # relative to nothing, in a submitted job; a hub's name needs no folder
+        return False
 
 
 def fetched_start(source: str, folder: str, storage: Storage) -> Path | None:
@@ -159,7 +172,7 @@ def _start_spec(recipe: Recipe, pretrained: PretrainedEncoder, task: TaskSpec) -
         network=pretrained.config,
         pooling=Pooling(model.pooling or pretrained.pooling),
         normalize=pretrained.normalize,
-        text_prefix=pretrained.text_prefix if model.text_prefix is None else model.text_prefix,
+        text_prefix=pretrained.text_prefix,
         max_tokens=model.max_tokens,
         pretrained=pretrained.source,
     )

@@ -95,7 +95,9 @@ class MetricsFile:
                 shutil.copyfile(storage.fetch(name), self._path)
         self._mend()
         self._may_be_cut_off = False
-        self._last_step = max((line["step"] for line in read_metrics(self._path)), default=0)
+        known = read_metrics(self._path)
+        self._last_step = max((line["step"] for line in known), default=0)
+        self._evaluated_step = max((x["step"] for x in known if _is_evaluation(x)), default=-1)
 
     def __enter__(self) -> MetricsFile:
         return self
@@ -128,16 +130,26 @@ class MetricsFile:
         """
         if self._may_be_cut_off:
             self._mend()
-        is_evaluation = "loss" not in line
-        if line["step"] < self._last_step or (
-            line["step"] == self._last_step and not is_evaluation
+        step, is_evaluation = line["step"], _is_evaluation(line)
+        if step < self._last_step or (
+            step == self._last_step and (not is_evaluation or step == self._evaluated_step)
         ):
-            self._rewrite([old for old in read_metrics(self._path) if old["step"] < line["step"]])
+            # The training line of this step stays where the step is measured once more.
+            self._rewrite(
+                [
+                    old
+                    for old in read_metrics(self._path)
+                    if old["step"] < step
+                    or (old["step"] == step and is_evaluation and not _is_evaluation(old))
+                ]
+            )
         self._may_be_cut_off = True
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(_dump([line]))
         self._may_be_cut_off = False
-        self._last_step = line["step"]
+        self._last_step = step
+        if is_evaluation:
+            self._evaluated_step = step
         if is_evaluation and self._copies is not None:
             with suppress(DataError):  # the next evaluation, or the end, tries again
                 self._publish()
@@ -164,6 +176,10 @@ class MetricsFile:
             self._storage.publish(copy, self._name)
         finally:
             copy.unlink(missing_ok=True)
+
+
+def _is_evaluation(line: dict[str, Any]) -> bool:
+    return "loss" not in line
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -62,9 +62,9 @@ class Trial(BaseModel):
         return self.model_copy(update={"evaluations": (*self.evaluations, evaluation)})
 
     def best(self, mode: str) -> Evaluation | None:
-        """Its best measurement, the earliest of equals; None if there is none."""
+        """Its best measurement, the latest of equals, as its model is; None if there is none."""
         sign = 1 if mode == "max" else -1
-        return max(self.evaluations, key=lambda e: sign * e.value, default=None)
+        return max(self.evaluations, key=lambda e: (sign * e.value, e.step), default=None)
 
 
 class TrialBoard:

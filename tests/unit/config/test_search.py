@@ -25,6 +25,13 @@ def test_a_larger_number_of_trials_begins_with_those_of_a_smaller():
     assert load("tune.seed=1").trials() != load("tune.seed=2").trials()
 
 
+def test_all_of_a_grid_are_tried():
+    grid = {f"training.{name}": tuple(range(1, 9)) for name in ("num_epochs", "max_steps")}
+    for seed in range(5):
+        recipe = load("tune.num_trials=70", f"tune.seed={seed}")
+        assert len(recipe.model_copy(update={"search": grid}).trials()) == 64
+
+
 def test_trials_stay_in_their_ranges_and_differ():
     ranges = [
         "search.training.learning_rate={low=1e-5, high=1e-3, log=true}",
@@ -127,7 +134,9 @@ def test_a_recipe_that_was_written_is_read_as_the_same():
         update={
             "model": recipe.model.model_copy(update=changes),
             "task": recipe.task.model_copy(update={"labels": ("否", "yes")}),
-            "training": recipe.training.model_copy(update={"learning_rate": 1.234e-05}),
+            "training": recipe.training.model_copy(
+                update={"learning_rate": 1.234e-05, "class_weights": {"否": 2.0, 'a "b" = c': 0.5}}
+            ),
         }
     )
     assert Recipe.model_validate(tomllib.loads(as_toml(recipe))) == recipe

@@ -26,6 +26,8 @@ def test_every_built_in_recipe_is_valid_and_named_by_its_shape(name):
         ("distillation.teacher_outputs=cached", "keeps logits only"),
         ("distillation.hard_epochs=3", "leaves none"),
         ("general_training.patience_evaluations=2", "nothing is measured"),
+        ("general_training.metric=accuracy", "without labels"),
+        ("general_training.class_weights=balanced", "without labels"),
         ("scaling.num_workers=64", "every worker needs a row"),
         ("student.layers=3", "unknown key student.layers"),
     ],

@@ -39,6 +39,16 @@ def test_a_resumed_run_replaces_the_lines_of_steps_that_it_repeats(path):
     assert read_metrics(path) == [line(1), line(2, loss=0.4), line(3, loss=0.3)]
 
 
+def test_a_step_that_is_measured_again_has_one_evaluation(path):
+    first, again = {"step": 2, "accuracy": 0.5}, {"step": 2, "accuracy": 0.6}
+    write(path, line(1), first)
+    write(path, again, line(3))
+    assert read_metrics(path) == [line(1), again, line(3)]
+    write(path, line(4), {"step": 4, "accuracy": 0.7})
+    write(path, {"step": 4, "accuracy": 0.8})
+    assert read_metrics(path) == [line(1), again, line(3), line(4), {"step": 4, "accuracy": 0.8}]
+
+
 @pytest.mark.parametrize("cut", ['{"step": 3, "lo', '{"step": 3, "loss": 0.5}', "\0\0\0"])
 def test_a_line_that_was_cut_off_does_not_spoil_those_after_it(path, cut):
     write(path, line(1), line(2))

@@ -45,6 +45,9 @@ def test_the_best_trial_finished_unless_none_did(tmp_path):
     assert trials.best("max").number == 1
     assert trials.best("min").number == 1
     assert trials.trials[1].best("min") == Evaluation(step=20, value=0.6)
+    # Of equals the latest, whose checkpoint becomes the model.
+    put(trials, 0, "finished", 0.7, 0.7)
+    assert trials.trials[0].best("max") == Evaluation(step=20, value=0.7)
 
 
 def test_an_evaluation_that_comes_again_counts_once(tmp_path):

