@@ -46,7 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     lines = args.texts.read_text(encoding="utf-8").splitlines()
     texts = random.Random(0).choices([line for line in lines if line.strip()], k=args.num_texts)
-    model = args.model or minilm_model_dir()
+    model = args.model.absolute() if args.model else minilm_model_dir()
     predictor = Predictor.from_dir(model)
     with _served(model) as port:
         rates = _measure(predictor, port, texts, args.rounds)

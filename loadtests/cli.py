@@ -171,9 +171,10 @@ def _compare(asked: _Options) -> bool:
     names = [name.strip() for name in asked.targets.split(",") if name.strip()]
     needs_weights = any("://" not in name for name in names)
     folder = weights.weights_folder(asked.weights) if needs_weights else Path()
+    given = asked.model_dir.absolute() if asked.model_dir else None
     start = Start(
         weights=folder,
-        model_dir=lambda: asked.model_dir or weights.model_dir(folder),
+        model_dir=lambda: given or weights.model_dir(folder),
         num_replicas=scenario.num_replicas,
     )
     targets = [make_target(name, start, asked.settings) for name in names]

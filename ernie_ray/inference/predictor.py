@@ -19,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from ernie_ray.errors import InferenceError, MalformedRequestError
+from ernie_ray.errors import InferenceError
 from ernie_ray.inference.engines import Engine, EngineOptions, RowEngine, load_engine
 from ernie_ray.inference.grouping import BatchLimits, batches_by_length
 from ernie_ray.inference.layer_pooling import POOLER, Pooler
 from ernie_ray.inference.parity import check_parity
 from ernie_ray.inference.text_model import Outputs
-from ernie_ray.modeldir import EncoderConfig, Manifest, ModelDir, TaskSpec, open_model_dir
+from ernie_ray.modeldir import EncoderConfig, Manifest, ModelDir, open_model_dir
 from ernie_ray.modeldir.folder import WEIGHTS
-from ernie_ray.tasks import family_of, reads_pairs
+from ernie_ray.tasks import family_of, reads_pairs, refuse_other_form
 from ernie_ray.text.cutter import cutter_file, read_cutter
 from ernie_ray.text.features import TokenIds, pad_batch, rows_of_texts
 from ernie_ray.text.tokenizer import Text
@@ -123,7 +123,7 @@ class Predictor:
                 a pair; encoders of classes and vectors take both.
         """
         if self._reads_pairs is not None:
-            _refuse_other_form(texts, self.manifest.task, self._reads_pairs)
+            refuse_other_form(texts, self.manifest.task, self._reads_pairs)
         return self._tokenizer.encode(texts)
 
     def forward(self, rows: Sequence[TokenIds]) -> Outputs:
@@ -226,14 +226,6 @@ def _read_pooler(model_dir: ModelDir, layers: Sequence[str]) -> Pooler | None:
             for name in ("weight", "bias")
         )
     return Pooler(last_layer, weight, bias)
-
-
-def _refuse_other_form(texts: Sequence[Text], task: TaskSpec, takes_pairs: bool) -> None:
-    for i, text in enumerate(texts):
-        if isinstance(text, str) is takes_pairs:
-            of = "question and context" if task.family == "reading" else "texts"
-            wanted = f"a pair of {of}" if takes_pairs else "a single text"
-            raise MalformedRequestError(f"text {i}: the model takes {wanted}")
 
 
 def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from ernie_ray.jobs.comparison import DISTILLED, Comparison, Contest, publish
 from ernie_ray.jobs.file_digests import digest_of, digests_of_files
 from ernie_ray.jobs.label import label, request_digest
 from ernie_ray.jobs.label_request import LabelRequest, Selection, refuse_unfit
-from ernie_ray.jobs.row_blocks import checked_schema
+from ernie_ray.jobs.row_blocks import checked_schema, schema_of_model
 from ernie_ray.jobs.row_check import check_every_row
 from ernie_ray.jobs.slim_report import SlimReport
 from ernie_ray.jobs.stopwatch import timed
@@ -156,6 +156,7 @@ class Chain(Generic[R]):
             except ValueError as error:
                 raise ConfigError(str(error)) from error
         refuse_unfit(self._selection(0), self.teacher, recipe.teacher.model)
+        schema_of_model(self.schema, self.teacher)
 
     def _check_rows(self, files: tuple[DataFile, ...], schema: RowSchema) -> None:
         on_bad = self.recipe.data.bad_rows

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ernie_ray.errors import ConfigError
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.jobs.predict import DEFAULT_OPTIONS, RunOptions
-from ernie_ray.jobs.row_blocks import checked_schema
+from ernie_ray.jobs.row_blocks import schema_of_model
 from ernie_ray.jobs.storage import Location
 from ernie_ray.modeldir.folder import read_manifest
 from ernie_ray.tasks import family_of
@@ -99,7 +99,7 @@ def measure(
         )
     if schema.label is None:
         raise ConfigError("rows without labels cannot be measured; name the label column")
-    schema = checked_schema(schema, manifest.task, measures=True)
+    schema = schema_of_model(schema, manifest, measures=True)
     reader = read_rows(location, schema, on_bad=options.on_bad)
     chunks = _chunks(reader)
     # Rows that cannot be used are an error before the model takes its time to load.

@@ -29,7 +29,7 @@ from ernie_ray.jobs.labelled_rows import (
     refuse_damaged,
 )
 from ernie_ray.jobs.parts import Parts, digest_of, parts_folder
-from ernie_ray.jobs.row_blocks import checked_schema, texts_of
+from ernie_ray.jobs.row_blocks import schema_of_model, texts_of
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import Manifest
 from ernie_ray.modeldir.folder import read_manifest
@@ -89,7 +89,7 @@ def label(
     run = ChunkRun(
         "label",
         request.files,
-        checked_schema(request.schema, teacher.task),
+        schema_of_model(request.schema, teacher),
         request.on_bad,
         request.rows_per_chunk,
         load=partial(RowLabeller, request),

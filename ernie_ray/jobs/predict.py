@@ -27,7 +27,7 @@ from ernie_ray.jobs.prediction_files import (
     prediction_table,
     with_kept,
 )
-from ernie_ray.jobs.row_blocks import BadRowFilter, checked_schema, texts_of
+from ernie_ray.jobs.row_blocks import BadRowFilter, schema_of_model, texts_of
 from ernie_ray.jobs.storage import Location, Storage, staging_path
 from ernie_ray.modeldir import EncoderConfig, Manifest
 from ernie_ray.modeldir.folder import read_manifest
@@ -123,7 +123,7 @@ def predict(
         storage.check_output(output)
     folder = storage.fetch(request.model_dir)
     manifest = read_manifest(folder)
-    request = replace(request, schema=checked_schema(request.schema, manifest.task))
+    request = replace(request, schema=schema_of_model(request.schema, manifest))
     schema = prediction_schema(
         manifest,
         has_pair=request.schema.text_pair is not None,

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ernie_ray.errors import ConfigError, DataError
-from ernie_ray.modeldir import TaskSpec
-from ernie_ray.tasks import family_of
+from ernie_ray.modeldir import Manifest, TaskSpec
+from ernie_ray.tasks import family_of, reads_pairs
 from ernie_ray.text.row_files import DataFile
 from ernie_ray.text.row_schema import BadRow, Row, RowSchema
 from ernie_ray.text.rows import MAX_LISTED, OnBad, check_rows
@@ -67,6 +67,27 @@ def checked_schema(schema: RowSchema, task: TaskSpec, *, measures: bool = False)
             "share (--query-column, or data.query_column in a recipe)"
         )
     return family.row_schema(schema)
+
+
+def schema_of_model(schema: RowSchema, manifest: Manifest, *, measures: bool = False) -> RowSchema:
+    """Give a schema what a trained model knows of its rows: its task, and the form that it reads.
+
+    Raises:
+        ConfigError: See ``checked_schema``; or the model reads single texts and there is a column
+            of second ones, or a student reads pairs and there is none.
+    """
+    pairs = reads_pairs(manifest)
+    if pairs is False and schema.text_pair is not None:
+        raise ConfigError(
+            f"{manifest.name} reads single texts; leave the column {schema.text_pair!r} of second "
+            "texts out (--text-pair-column, or data.text_pair_column in a recipe)"
+        )
+    if pairs and schema.text_pair is None:
+        raise ConfigError(
+            f"{manifest.name} reads pairs of texts; name the column of the second text "
+            "(--text-pair-column, or data.text_pair_column in a recipe)"
+        )
+    return checked_schema(schema, manifest.task, measures=measures)
 
 
 def read_blocks(

@@ -60,7 +60,7 @@ class Storage:
                 f"storage {root!r} is a relative path; give an absolute path that every machine "
                 "sees, or a URI such as s3://bucket/folder"
             )
-        self._root = root.rstrip("/") if root else None
+        self._root = (normal(root) if is_uri(root) else root.rstrip("/") or "/") if root else None
         self._in_job = in_job
         self._download_dir = download_dir or Path.home() / ".cache" / "ernie-ray" / "downloads"
 

@@ -78,7 +78,8 @@ class RemoteRunner:
         # must not be read with the labels of the other.
         if result.fingerprint != self._fingerprint:
             raise UnavailableError(
-                "the model is being replaced by another version; send the request again"
+                "the model is being replaced by another version; send the request again (or deploy "
+                "again, if its folder was exchanged)"
             )
         return result
 

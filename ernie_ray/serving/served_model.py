@@ -28,7 +28,7 @@ from ernie_ray.serving.args import RequestLimits
 from ernie_ray.serving.ask import Ask, Call, Result, Runner
 from ernie_ray.serving.scatter import scatter
 from ernie_ray.serving.vectors import Vectors, finish
-from ernie_ray.tasks import family_of, reads_pairs
+from ernie_ray.tasks import family_of, reads_pairs, refuse_other_form
 from ernie_ray.text.tokenizer import Text
 
 
@@ -57,6 +57,7 @@ class ServedModel:
         self.limits = limits or RequestLimits()
         self._exposed = tuple(layers)
         self._family = family_of(self.manifest.task)
+        self._reads_pairs = reads_pairs(self.manifest)
 
     async def run(self, ask: Ask, call: Call) -> Result:
         """Answer texts, pairs or token ids.
@@ -76,6 +77,8 @@ class ServedModel:
         if ask.token_ids:
             self._check_ids(ask)
         else:
+            if self._reads_pairs is not None:
+                refuse_other_form(ask.texts, self.manifest.task, self._reads_pairs)
             ask, refused, shortened = self._checked_texts(ask)
         if len(refused) == num_texts:
             raise refused[0]
@@ -258,7 +261,7 @@ class ServedModel:
         return text
 
     def _check_ids(self, ask: Ask) -> None:
-        if self._family.is_per_token or reads_pairs(self.manifest):
+        if self._family.is_per_token or self._reads_pairs:
             # Ids say neither where a text is cut into windows nor where its second text begins.
             raise MalformedRequestError(f'"{self.name}" takes no token ids; send the texts')
         max_tokens = self.manifest.input.max_tokens

@@ -50,14 +50,19 @@ def locate(answers: Sequence[tuple[str, int]], context: str) -> tuple[Place | No
     """
     for text, stated in answers:
         if stated >= 0 and context.startswith(text, stated):
-            return narrowed(context, stated, stated + len(text)), False
+            return _seen(context, stated, len(text)), False
     for text, stated in answers:
         body = text.strip()
         starts = [i for i in range(len(context)) if context.startswith(body, i)]
         if starts:
             start = min(starts, key=lambda i: abs(i - stated))
-            return (start, start + len(body)), True
+            return _seen(context, start, len(body)), True
     return None, False
+
+
+def _seen(context: str, start: int, length: int) -> Place | None:
+    start, end = narrowed(context, start, start + length)
+    return (start, end) if start < end else None
 
 
 def token_span(places: Sequence[Place], answer: Place | None) -> tuple[int, int] | None:

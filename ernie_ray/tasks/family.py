@@ -17,8 +17,6 @@ from ernie_ray.errors import ModelDirError
 from ernie_ray.modeldir import (
     ClassificationSpec,
     EmbeddingSpec,
-    EncoderConfig,
-    Manifest,
     PairSpec,
     ReadingSpec,
     TaskSpec,
@@ -110,17 +108,6 @@ class TaskFamily(Protocol):
 
     def tuned(self, metrics: Mapping[str, float]) -> TaskSpec:
         """Give the task with what was tuned on the dev rows, from their metrics."""
-
-
-def reads_pairs(manifest: Manifest) -> bool | None:
-    """Say whether a model's rows are pairs of texts; None: single texts and pairs alike.
-
-    Most tasks decide it. Classes are given to both, but a student reads what it was trained on.
-    """
-    family, network = family_of(manifest.task), manifest.network
-    if not isinstance(network, EncoderConfig):
-        return network.is_pair
-    return family.takes_pairs if family.takes_pairs or family.is_per_token else None
 
 
 def family_of(spec: TaskSpec) -> TaskFamily:

@@ -256,7 +256,7 @@ def _narrowed(placed: _Placed, column: str, text: str) -> tuple[int, int, str]:
         )
     start, end = narrowed(text, start, end)
     if start == end:
-        raise UnfitError(f"label '{column}' has an entity of white space; remove it")
+        raise UnfitError(f"label '{column}' has an entity of which nothing is seen; remove it")
     return start, end, kind
 
 

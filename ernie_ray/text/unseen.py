@@ -9,7 +9,7 @@ JOINING = "\u200d\ufe0e\ufe0f"
 
 
 def narrowed(text: str, start: int, end: int) -> tuple[int, int]:
-    """Leave out white space, control and format characters at both ends of a part of a text.
+    """Leave out what is not seen at both ends of a part of a text.
 
     Args:
         text: The whole text.
@@ -27,4 +27,6 @@ def narrowed(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _is_unseen(character: str) -> bool:
-    return character.isspace() or unicodedata.category(character) in ("Cc", "Cf")
+    # What BERT's clean-up drops: controls, formats, private and unassigned characters.
+    is_dropped = unicodedata.category(character) in ("Cc", "Cf", "Cn", "Co")
+    return is_dropped or character.isspace() or character == "\ufffd"

@@ -16,7 +16,7 @@ from tokenizers import Regex, pre_tokenizers
 
 from ernie_ray.text.features import NO_PLACE, TokenIds, Window
 from ernie_ray.text.tokenizer import Text, load_tokenizer
-from ernie_ray.text.unseen import JOINING
+from ernie_ray.text.unseen import JOINING, narrowed
 from ernie_ray.text.vocabulary import METASPACE
 
 # What a piece of several characters must not join: characters of scripts written without spaces,
@@ -24,7 +24,6 @@ from ernie_ray.text.vocabulary import METASPACE
 _SINGLE = Regex(r"[\p{Han}\p{Hiragana}\p{Katakana}]|[^\p{L}\p{M}\p{N}\s\u2581]")
 _OVERLAP_SHARE = 0.25
 _QUESTION_SHARE = 0.5
-# Belongs to the character before it: joins emoji, chooses their look or colour.
 
 
 def cut_to_characters(tokenizer: tokenizers.Tokenizer) -> None:
@@ -171,14 +170,10 @@ def visible_part(text: str, start: int, end: int) -> tuple[int, int]:
     """Narrow a token's place to what is seen of it, or widen it over marks that belong to it.
 
     Returns:
-        Start and end without white space at the edges and with combining marks at the end;
+        Start and end without what is not seen at the edges and with combining marks at the end;
         ``NO_PLACE`` if nothing is left.
     """
-    start = max(start, 0)
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
+    start, end = narrowed(text, max(start, 0), end)
     if start >= end:
         return NO_PLACE
     while end < len(text) and _is_joined(text[end]):

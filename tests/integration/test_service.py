@@ -171,7 +171,7 @@ def test_a_port_in_use_is_one_clear_line(service, tiny_model_dir, tmp_path):
 def test_a_wrong_folder_is_one_clear_line(tmp_path):
     wrong = serve_once(tmp_path / "nothing", tmp_path)
     assert wrong.returncode == 1
-    assert "not a model directory" in wrong.stderr
+    assert "no such file or folder" in wrong.stderr
     assert "Traceback" not in wrong.stderr
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from ernie_ray.errors import ConfigError, InferenceError
+from ernie_ray.errors import ConfigError, InferenceError, MalformedRequestError
 from ernie_ray.inference.grouping import BatchLimits
+from ernie_ray.modeldir import TokenLabelsSpec
 from ernie_ray.serving.args import ModelArgs, ServiceArgs
 from ernie_ray.serving.ask import Ask, Call, Result
 from ernie_ray.serving.catalog import Catalog
@@ -40,6 +41,13 @@ def test_the_manifest_decides_about_scaling_unless_the_request_does():
     result = result_of([[3, 4, 0, 0]])
     np.testing.assert_allclose(model.vectors(result), [[0.6, 0.8, 0, 0]], rtol=1e-6)
     assert model.vectors(result, normalize=False).tolist() == [[3, 4, 0, 0]]
+
+
+def test_a_text_of_the_wrong_form_is_named_by_its_place_in_the_request():
+    tagger = manifest().model_copy(update={"task": TokenLabelsSpec(labels=("O", "B-A"))})
+    model = ServedModel(LocalRunner(FakeTextModel(tagger)))
+    with pytest.raises(MalformedRequestError, match="text 1: the model takes a single text"):
+        asyncio.run(model.run(Ask([" ", ("a", "b")]), CALL))
 
 
 def test_batch_equals_single():
