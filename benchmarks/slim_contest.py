@@ -193,10 +193,10 @@ class Contest:
             + ".",
         ]
         if sources.unlabelled:
-            fewer = [f"{s.max_unlabelled:,} for {k}" for k, s in students if s.max_unlabelled]
+            fewer = [f", {s.max_unlabelled:,} for {k}" for k, s in students if s.max_unlabelled]
             notes.append(
-                f"{', '.join([f'{self._plan.max_unlabelled:,}', *fewer])} unlabelled texts, beside "
-                f"the number of copies that is better on dev where two were tried. {NEAR_RULE} "
+                f"{self._plan.max_unlabelled:,} unlabelled texts{''.join(fewer)}, beside the "
+                f"number of copies that is better on dev where two were tried. {NEAR_RULE} "
                 f"{sources.num_near} such texts were left out."
             )
         num_beside = {k: len(s.copies_beside) if sources.unlabelled else 0 for k, s in students}
