@@ -11,17 +11,9 @@ from collections.abc import Callable, Mapping
 
 import yaml
 
+from ernie_ray.environment import docker, shell
+
 CONFIG_MAP = "ernie-ray-environment"
-
-
-def shell(variables: Mapping[str, str]) -> str:
-    """Lines for `eval` or a file that a shell sources."""
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
-
-
-def docker(variables: Mapping[str, str]) -> str:
-    """Lines of a Dockerfile."""
-    return "".join(f"ENV {name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
 def launcher(variables: Mapping[str, str]) -> str:

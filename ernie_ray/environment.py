@@ -9,6 +9,7 @@ Does not know the rendezvous variables of one training run; `ernie_ray.backend` 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -253,6 +254,16 @@ def missing_serve_switches(environ: Mapping[str, str] = os.environ) -> list[str]
     return [
         setting.name for setting in SETTINGS if setting.is_switch and setting.name not in environ
     ]
+
+
+def shell(variables: Mapping[str, str]) -> str:
+    """Lines for `eval` or a file that a shell sources."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+
+
+def docker(variables: Mapping[str, str]) -> str:
+    """Lines of a Dockerfile."""
+    return "".join(f"ENV {name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
 def _resolve(places: set[Place], environ: Mapping[str, str], machine: Machine) -> dict[str, str]:

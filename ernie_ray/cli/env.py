@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import shlex
 
 import click
 
-from ernie_ray.environment import cluster_environment, serve_environment
+from ernie_ray.environment import cluster_environment, docker, serve_environment, shell
 
 
 @click.command(name="env")
@@ -33,9 +32,9 @@ def command(form: str) -> None:
       ernie-ray env --format docker >> Dockerfile
     """
     if form == "docker":
-        lines = [f"ENV {name}={shlex.quote(v)}" for name, v in cluster_environment().items()]
+        lines = docker(cluster_environment())
     elif form == "json":
-        lines = [json.dumps(serve_environment(), indent=2)]
+        lines = json.dumps(serve_environment(), indent=2)
     else:
-        lines = [f"export {name}={shlex.quote(v)}" for name, v in serve_environment().items()]
-    click.echo("\n".join(lines))
+        lines = shell(serve_environment())
+    click.echo(lines.rstrip("\n"))

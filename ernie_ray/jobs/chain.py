@@ -133,6 +133,7 @@ class Chain(Generic[R]):
                 teacher cannot choose among rows as the recipe says.
         """
         recipe, data = self.recipe, self.recipe.data
+        schema_of_model(self.schema, self.teacher)
         training = checked_schema(replace(self.schema, copy=COPY_COLUMN), self.task)
         measured = checked_schema(self.schema, self.task, measures=True)
         for name, places, schema in (
@@ -156,7 +157,6 @@ class Chain(Generic[R]):
             except ValueError as error:
                 raise ConfigError(str(error)) from error
         refuse_unfit(self._selection(0), self.teacher, recipe.teacher.model)
-        schema_of_model(self.schema, self.teacher)
 
     def _check_rows(self, files: tuple[DataFile, ...], schema: RowSchema) -> None:
         on_bad = self.recipe.data.bad_rows
