@@ -195,7 +195,7 @@ def export_tiny_student(
     )
     sizes: Any = {"vocab_size": pieces.size, "embedding_size": 8, "is_pair": is_pair}
     networks: dict[str, StudentConfig] = {
-        "bow": BowConfig(**sizes, hidden_sizes=(6,), pooling="sqrt", squash="softsign"),
+        "bow": BowConfig(**sizes, hidden_sizes=(6,), pooling="sqrt_max", squash="softsign"),
         "cnn": CnnConfig(**sizes, num_filters=4, widths=(2, 3)),
         "lstm": LstmConfig(**sizes, num_units=4, pooling="max"),
     }

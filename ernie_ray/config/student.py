@@ -96,6 +96,13 @@ class DistillationSection(Section):
         "labels (the kit: 1 of 10).",
     )
 
+    labelled_repeats: int = Field(
+        1,
+        ge=1,
+        description="How often an epoch has each labelled row; augmented copies and unlabelled "
+        "rows, of which there are many more, it has once.",
+    )
+
     def refuse_only_hard_epochs(self, training: TrainingSection) -> None:
         """Raise ValueError if there is no epoch for the teacher, or perhaps none without it."""
         if self.hard_epochs >= training.num_epochs:

@@ -23,7 +23,7 @@ from ernie_ray.distillation.losses import (
 from ernie_ray.errors import ConfigError
 from ernie_ray.modeldir import ClassificationSpec, PairSpec, TaskSpec
 from ernie_ray.text.cache import FeatureCache
-from ernie_ray.training.batch_plan import EpochSubset
+from ernie_ray.training.batch_plan import EpochRows
 from ernie_ray.training.class_losses import RowLoss
 
 
@@ -144,19 +144,39 @@ def hard_weights(
     return hard.astype(np.float32), np.where(has_teacher, 1 - hard, 0).astype(np.float32)
 
 
-def labelled_rows(cache: FeatureCache, first_epoch: int) -> EpochSubset:
-    """The rows of the hard epochs: labelled, and as they were given.
+def epoch_rows(
+    cache: FeatureCache, settings: DistillationSection, num_epochs: int
+) -> tuple[EpochRows, ...]:
+    """What epochs are made of, where not of every row once.
+
+    Args:
+        cache: The training rows.
+        settings: Repeats of labelled rows, and epochs of their labels alone.
+        num_epochs: Of the training.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: Labelled rows are asked for, and there is none.
     """
+    epochs = []
+    if settings.labelled_repeats > 1:
+        labelled = _labelled_rows(cache, "labelled_repeats", 1)
+        repeated = np.repeat(labelled, settings.labelled_repeats - 1)
+        epochs.append(EpochRows(0, np.concatenate([np.arange(len(cache)), repeated])))
+    if settings.hard_epochs:
+        labelled = _labelled_rows(cache, "hard_epochs", 0)
+        epochs.append(EpochRows(num_epochs - settings.hard_epochs, labelled))
+    return tuple(epochs)
+
+
+def _labelled_rows(cache: FeatureCache, setting: str, default: int) -> NDArray[np.int64]:
+    """Rows that have a label and are no augmented copies."""
     every = np.arange(len(cache))
     labels = cache.labels(every)
     is_labelled = np.isfinite(labels).all(axis=1) & (labels.shape[1] > 0)
-    rows = every[is_labelled & (cache.copies == 0)]
+    rows: NDArray[np.int64] = every[is_labelled & (cache.copies == 0)]
     if not len(rows):
         raise ConfigError(
-            "distillation.hard_epochs needs labelled rows, and the training rows have none; "
-            "set it to 0"
+            f"distillation.{setting} needs labelled rows, and the training rows have none; "
+            f"set it to {default}"
         )
-    return EpochSubset(first_epoch, rows)
+    return rows

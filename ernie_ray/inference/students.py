@@ -98,16 +98,18 @@ def _bow(config: BowConfig, weights: Weights) -> Reader:
     pooling = config.pooling
 
     def read(texts: list[NDArray[np.int64]]) -> Array:
+        states = [embedding_VE.take(ids, axis=0) for ids in texts]
         # A product with ones: BLAS adds rows up three times as fast as a reduction does.
-        sums = [
-            np.ones((1, len(ids)), np.float32) @ embedding_VE.take(ids, axis=0) for ids in texts
-        ]
+        sums = [np.ones((1, len(state_TE)), np.float32) @ state_TE for state_TE in states]
         total_NE = sums[0] if len(sums) == 1 else np.concatenate(sums)
         if pooling == "sum":
             return total_NE
         lengths = np.array([[len(ids)] for ids in texts], dtype=np.float32)
         scaled: Array = np.divide(total_NE, lengths if pooling == "mean" else np.sqrt(lengths))
-        return scaled
+        if pooling != "sqrt_max":
+            return scaled
+        largest_NE = [np.maximum.reduce(state_TE, axis=0) for state_TE in states]
+        return np.concatenate([scaled, largest_NE], axis=1)
 
     return read
 

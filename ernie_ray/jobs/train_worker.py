@@ -73,13 +73,14 @@ def train_worker(config: dict[str, Any]) -> None:
     import paddle
 
     from ernie_ray.distillation.frozen_teacher import FrozenTeacher
-    from ernie_ray.distillation.objective import DistillationObjective, labelled_rows
+    from ernie_ray.distillation.objective import DistillationObjective, epoch_rows
     from ernie_ray.distillation.transfer import Pupil, TransferObjective
     from ernie_ray.models.build import build_network, load_start_weights
     from ernie_ray.models.start import read_spec
     from ernie_ray.models.text_network import TextNetwork
     from ernie_ray.tasks import family_of
     from ernie_ray.text.cache import FeatureCache
+    from ernie_ray.training.batch_plan import EpochRows
     from ernie_ray.training.checkpoint import read_checkpoint
     from ernie_ray.training.class_losses import row_loss_of
     from ernie_ray.training.collective import WorkerGroup
@@ -95,16 +96,15 @@ def train_worker(config: dict[str, Any]) -> None:
     train = FeatureCache.open(storage.fetch(args.train_features))
     dev = FeatureCache.open(storage.fetch(args.dev_features)) if args.dev_features else None
     objective: DistillationObjective | TransferObjective | None = None
-    subset = None
+    epochs: tuple[EpochRows, ...] = ()
     if (lesson := args.distillation) is not None:
         logits = lesson.logits if isinstance(lesson, Lesson) else lesson
-        num_hard_epochs = 0 if logits is None else logits.hard_epochs
-        first_hard_epoch = args.training.num_epochs - num_hard_epochs
-        if num_hard_epochs:
-            subset = labelled_rows(train, first_hard_epoch)
         answers = None
         if logits is not None:
+            num_epochs = args.training.num_epochs
+            epochs = epoch_rows(train, logits, num_epochs)
             hard_loss = row_loss_of(args.training, train, spec.task)
+            first_hard_epoch = num_epochs - logits.hard_epochs
             answers = DistillationObjective(logits, spec.task, first_hard_epoch, hard_loss)
         objective = answers
         if isinstance(lesson, Lesson):
@@ -121,7 +121,7 @@ def train_worker(config: dict[str, Any]) -> None:
     group = WorkerGroup(context.get_world_rank(), context.get_world_size())
     loop = TrainingLoop(
         network,
-        TrainingData(train=train, dev=dev, pad_token_id=spec.network.pad_token_id, subset=subset),
+        TrainingData(train=train, dev=dev, pad_token_id=spec.network.pad_token_id, epochs=epochs),
         args.training,
         family=family,
         group=group,

@@ -90,14 +90,16 @@ class BowConfig(_StudentConfig):
     """A bag of words: the embeddings of a text's tokens, added up."""
 
     kind: Literal["bow"] = Field("bow", description="Tells networks apart in a manifest.")
-    pooling: Literal["sum", "mean", "sqrt"] = Field(
-        "sum", description="sum; mean; or the sum over the root of the number of tokens."
+    pooling: Literal["sum", "mean", "sqrt", "sqrt_max"] = Field(
+        "sum",
+        description="sum; mean; sqrt: the sum over the root of the number of tokens; sqrt_max: "
+        "that, and beside it the largest number of each dimension.",
     )
 
     @property
     def features_per_text(self) -> int:
         """Width of one text's pooled features."""
-        return self.embedding_size
+        return self.embedding_size * (2 if self.pooling == "sqrt_max" else 1)
 
 
 class CnnConfig(_StudentConfig):

@@ -110,7 +110,12 @@ class _Sum(nn.Layer):
     ) -> paddle.Tensor:
         # One product in the place of a masked copy of all states and its sum: half the time.
         total_BE = paddle.bmm(paddle.transpose(weight_BT1, [0, 2, 1]), states_BTE)[:, 0]
-        return _scaled(total_BE, mask_BT1, self.config.pooling)
+        if self.config.pooling != "sqrt_max":
+            return _scaled(total_BE, mask_BT1, self.config.pooling)
+        # Over the tokens that are not left out; the others' scale belongs to the sum alone.
+        seen_BT1 = (weight_BT1 > 0).astype("float32")
+        largest_BE = _pooled(states_BTE, seen_BT1, "max")
+        return paddle.concat([_scaled(total_BE, mask_BT1, "sqrt"), largest_BE], axis=1)
 
 
 class _Windows(nn.Layer):

@@ -6,7 +6,7 @@ step do not depend on the number of workers. Knows lengths, not rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,12 @@ _GROUP_BATCHES = 50
 
 
 @dataclass(frozen=True)
-class EpochSubset:
-    """Rows that the last epochs are made of.
+class EpochRows:
+    """What epochs are made of, where not of every row once.
 
     Attributes:
-        first_epoch: From this epoch on, counted from 0, only these rows are dealt.
-        rows: Their indices, at least one.
+        first_epoch: From this epoch on, counted from 0, these rows are dealt.
+        rows: Their indices, at least one; a row is dealt as often as it stands here.
     """
 
     first_epoch: int
@@ -31,14 +31,14 @@ class EpochSubset:
 
 
 class BatchPlan:
-    """Deals all rows of an epoch into batches of similar lengths, each row exactly once."""
+    """Deals an epoch's rows, mostly each row once, into batches of similar lengths."""
 
     def __init__(
         self,
         lengths: NDArray[np.int32],
         global_batch_size: int,
         seed: int,
-        subset: EpochSubset | None = None,
+        epochs: Sequence[EpochRows] = (),
     ) -> None:
         """Plan over some rows.
 
@@ -46,7 +46,7 @@ class BatchPlan:
             lengths: Tokens of each row, shape [rows]; at least one row.
             global_batch_size: Rows per optimizer step over all workers.
             seed: Same seed, same plan.
-            subset: What the last epochs are made of; None: all rows.
+            epochs: What epochs are made of, by their first one; before those, of every row once.
 
         Raises:
             ValueError: There are no rows, or the batch size is below 1.
@@ -58,7 +58,7 @@ class BatchPlan:
         self._lengths = lengths
         self._global_batch_size = global_batch_size
         self._seed = seed
-        self._subset = subset
+        self._epochs = tuple(epochs)
         self._all_rows = np.arange(len(lengths), dtype=np.int64)
         self._epoch: int | None = None
         self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -122,9 +122,8 @@ class BatchPlan:
         return np.concatenate((whole[rng.permutation(num_whole)].ravel(), grouped[whole.size :]))
 
     def _rows_of(self, epoch: int) -> NDArray[np.int64]:
-        if self._subset is not None and epoch >= self._subset.first_epoch:
-            return self._subset.rows
-        return self._all_rows
+        begun = [epochs.rows for epochs in self._epochs if epoch >= epochs.first_epoch]
+        return begun[-1] if begun else self._all_rows
 
 
 def micro_batches(

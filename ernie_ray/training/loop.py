@@ -25,7 +25,7 @@ from ernie_ray.tasks import TaskFamily
 from ernie_ray.tasks.metric_choice import choose_metric
 from ernie_ray.text.cache import FeatureCache
 from ernie_ray.text.features import pad_batch
-from ernie_ray.training.batch_plan import BatchPlan, EpochSubset
+from ernie_ray.training.batch_plan import BatchPlan, EpochRows
 from ernie_ray.training.checkpoint import Checkpoint, Position, write_checkpoint
 from ernie_ray.training.class_losses import loss_of
 from ernie_ray.training.collective import WorkerGroup
@@ -58,13 +58,13 @@ class TrainingData:
         train: Rows to learn from.
         dev: Rows to choose the best checkpoint by, or None.
         pad_token_id: Fills batches up.
-        subset: Training rows that the last epochs are made of; None: all.
+        epochs: What epochs are made of, by their first one; before those, of every row once.
     """
 
     train: FeatureCache
     dev: FeatureCache | None
     pad_token_id: int
-    subset: EpochSubset | None = None
+    epochs: tuple[EpochRows, ...] = ()
 
 
 @dataclass
@@ -117,7 +117,7 @@ class TrainingLoop:
             loss_of(family.loss, settings, data.train, network.task)
         )
         self._plan = BatchPlan(
-            data.train.lengths, settings.global_batch_size, settings.seed, data.subset
+            data.train.lengths, settings.global_batch_size, settings.seed, data.epochs
         )
         self._num_steps = self._count_steps()
         self._schedule = LinearSchedule(

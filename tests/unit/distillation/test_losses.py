@@ -10,7 +10,7 @@ from ernie_ray.distillation.losses import (
     soft_binary_cross_entropy,
     soft_cross_entropy,
 )
-from ernie_ray.distillation.objective import DistillationObjective, hard_weights, labelled_rows
+from ernie_ray.distillation.objective import DistillationObjective, epoch_rows, hard_weights
 from ernie_ray.errors import ConfigError
 from ernie_ray.modeldir import ClassificationSpec, PairSpec, ReadingSpec
 from ernie_ray.tasks.classification import sigmoid, softmax
@@ -122,9 +122,26 @@ def test_a_row_without_a_label_gives_finite_gradients():
 
 def test_hard_epochs_are_made_of_labelled_originals():
     cache = Cache([[0], [NAN], [1], [1]], TEACHER[:4], [0, 0, 2, 0])
-    assert labelled_rows(cache, 3).rows.tolist() == [0, 3]
-    with pytest.raises(ConfigError, match="hard_epochs"):
-        labelled_rows(Cache([[NAN]], TEACHER[:1], [0]), 3)
+    (last,) = epoch_rows(cache, DistillationSection(hard_epochs=2), num_epochs=5)
+    assert last.first_epoch == 3
+    assert last.rows.tolist() == [0, 3]
+
+
+def test_an_epoch_repeats_labelled_originals_alone_until_the_hard_epochs():
+    cache = Cache([[0], [NAN], [1], [1]], TEACHER[:4], [0, 0, 2, 0])
+    settings = DistillationSection(labelled_repeats=3, hard_epochs=1)
+    first, last = epoch_rows(cache, settings, num_epochs=5)
+    assert first.first_epoch == 0
+    assert sorted(first.rows.tolist()) == [0, 0, 0, 1, 2, 3, 3, 3]
+    assert (last.first_epoch, last.rows.tolist()) == (4, [0, 3])
+    assert epoch_rows(cache, DistillationSection(), num_epochs=5) == ()
+
+
+@pytest.mark.parametrize("setting", ["labelled_repeats", "hard_epochs"])
+def test_without_labelled_rows_none_can_be_dealt_more_often_or_alone(setting):
+    cache = Cache([[NAN]], TEACHER[:1], [0])
+    with pytest.raises(ConfigError, match=setting):
+        epoch_rows(cache, DistillationSection(**{setting: 2}), num_epochs=5)
 
 
 def test_a_number_is_learnt_from_the_teachers_number_and_from_the_label():

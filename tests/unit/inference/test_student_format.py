@@ -84,6 +84,8 @@ def pooled(rows, pooling):
         return [max(column) for column in columns]
     if pooling == "last":
         return list(rows[-1])
+    if pooling == "sqrt_max":
+        return pooled(rows, "sqrt") + pooled(rows, "max")
     scale = {"sum": 1, "mean": len(rows), "sqrt": math.sqrt(len(rows))}[pooling]
     return [sum(column) / scale for column in columns]
 

@@ -14,6 +14,7 @@ CONFIGS = [
     BowConfig(**SIZES, squash="softsign", hidden_sizes=(5,)),
     BowConfig(**SIZES, pooling="mean"),
     BowConfig(**SIZES, pooling="sqrt", hidden_sizes=(5, 4), dense_activation="relu"),
+    BowConfig(**SIZES, pooling="sqrt_max", hidden_sizes=(5,)),
     CnnConfig(**SIZES, num_filters=5, widths=(3,), activation="tanh", hidden_sizes=(4,)),
     CnnConfig(**SIZES, num_filters=5, widths=(1, 2, 4), pooling="max"),
     CnnConfig(**SIZES, num_filters=5, widths=(2, 5), pooling="sum", squash="tanh"),

@@ -7,7 +7,12 @@ from ernie_ray.models.students import StudentNetwork
 
 TASK = ClassificationSpec(labels=("a", "b"))
 SIZES = {"vocab_size": 60, "embedding_size": 6}
-CONFIGS = [BowConfig(**SIZES), CnnConfig(**SIZES, num_filters=5), LstmConfig(**SIZES, num_units=4)]
+CONFIGS = [
+    BowConfig(**SIZES),
+    BowConfig(**SIZES, pooling="sqrt_max"),
+    CnnConfig(**SIZES, num_filters=5),
+    LstmConfig(**SIZES, num_units=4),
+]
 IDS = np.arange(1, 51).reshape(2, 25)  # every token once
 
 
@@ -16,7 +21,7 @@ def run(network):
     return network(ids, paddle.zeros_like(ids), paddle.ones_like(ids))
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.kind}-{c.pooling}")
 def test_a_step_learns_nothing_about_the_tokens_that_it_leaves_out(config):
     paddle.seed(0)
     network = StudentNetwork(config, task=TASK, token_dropout=0.5)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ernie_ray.training.batch_plan import BatchPlan, EpochSubset, micro_batches
+from ernie_ray.training.batch_plan import BatchPlan, EpochRows, micro_batches
 
 LENGTHS = st.lists(st.integers(1, 512), min_size=1, max_size=300).map(
     lambda values: np.array(values, dtype=np.int32)
@@ -112,9 +112,20 @@ def test_no_rows_and_no_batch_size_are_refused():
 
 def test_the_last_epochs_deal_the_rows_of_their_subset_alone():
     rows = np.array([3, 5, 8, 9, 20])
-    plan = BatchPlan(np.arange(1, 31, dtype=np.int32), 4, 0, EpochSubset(2, rows))
+    plan = BatchPlan(np.arange(1, 31, dtype=np.int32), 4, 0, [EpochRows(2, rows)])
     assert [plan.num_steps(epoch) for epoch in range(4)] == [8, 8, 2, 2]
     dealt = np.concatenate([plan.global_batch(3, step) for step in range(2)])
     assert sorted(dealt.tolist()) == rows.tolist()
     every = np.concatenate([plan.global_batch(1, step) for step in range(8)])
     assert sorted(every.tolist()) == list(range(30))
+
+
+def test_an_epoch_deals_a_row_as_often_as_it_stands_in_its_rows():
+    repeated, last = np.array([0, 1, 2, 3, 4, 2, 2]), np.array([1])
+    epochs = [EpochRows(0, repeated), EpochRows(3, last)]
+    plan = BatchPlan(np.arange(1, 6, dtype=np.int32), 3, 0, epochs)
+    assert [plan.num_steps(epoch) for epoch in range(5)] == [3, 3, 3, 1, 1]
+    for epoch in range(3):
+        dealt = np.concatenate([plan.global_batch(epoch, step) for step in range(3)])
+        assert sorted(dealt.tolist()) == sorted(repeated.tolist())
+    assert plan.global_batch(4, 0).tolist() == [1]
