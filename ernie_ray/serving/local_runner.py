@@ -14,7 +14,7 @@ from ernie_ray.inference.grouping import BatchLimits
 from ernie_ray.inference.lane_queue import Lane
 from ernie_ray.inference.text_answers import answers_of_texts
 from ernie_ray.inference.text_model import TextModel
-from ernie_ray.modeldir import Manifest
+from ernie_ray.modeldir import EncoderConfig, Manifest, ReadingSpec
 from ernie_ray.serving.ask import Ask, Result
 from ernie_ray.serving.scatter import scatter
 from ernie_ray.tasks import reads_pairs
@@ -113,7 +113,14 @@ class LocalRunner:
         return await self.batcher.infer(rows, lane=lane, choice=ask.choice)
 
     def _too_long(self, index: int) -> TextTooLongError:
-        return TextTooLongError(
-            f"text {index} has more than {self.manifest.input.max_tokens} tokens; "
-            'shorten it or send "truncate": true'
-        )
+        limit, task = self.manifest.input.max_tokens, self.manifest.task
+        problem = f"text {index} has more than {limit} tokens"
+        if isinstance(task, ReadingSpec):
+            problem = (
+                f"the question of text {index} takes more than half of a window of {limit} tokens"
+            )
+        elif not isinstance(self.manifest.network, EncoderConfig) and self._takes_pairs:
+            problem = (
+                f"one text of pair {index} has more than {limit // 2} tokens, its half of {limit}"
+            )
+        return TextTooLongError(f'{problem}; shorten it or send "truncate": true')
