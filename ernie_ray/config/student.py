@@ -99,8 +99,8 @@ class DistillationSection(Section):
     labelled_repeats: int = Field(
         1,
         ge=1,
-        description="How often an epoch has each labelled row; augmented copies and unlabelled "
-        "rows, of which there are many more, it has once.",
+        description="How often an epoch has each labelled row where there are others, too; "
+        "augmented copies and unlabelled rows it has once.",
     )
 
     def refuse_only_hard_epochs(self, training: TrainingSection) -> None:

@@ -155,28 +155,26 @@ def epoch_rows(
         num_epochs: Of the training.
 
     Raises:
-        ConfigError: Labelled rows are asked for, and there is none.
+        ConfigError: Epochs of labelled rows are asked for, and there is none.
     """
-    epochs = []
-    if settings.labelled_repeats > 1:
-        labelled = _labelled_rows(cache, "labelled_repeats", 1)
+    every, labelled, epochs = np.arange(len(cache)), _labelled_rows(cache), []
+    # Were all rows labelled, repeats would only make the epochs longer.
+    if settings.labelled_repeats > 1 and 0 < len(labelled) < len(every):
         repeated = np.repeat(labelled, settings.labelled_repeats - 1)
-        epochs.append(EpochRows(0, np.concatenate([np.arange(len(cache)), repeated])))
+        epochs.append(EpochRows(0, np.concatenate([every, repeated])))
     if settings.hard_epochs:
-        labelled = _labelled_rows(cache, "hard_epochs", 0)
+        if not len(labelled):
+            raise ConfigError(
+                "distillation.hard_epochs needs labelled rows, and the training rows have none; "
+                "set it to 0"
+            )
         epochs.append(EpochRows(num_epochs - settings.hard_epochs, labelled))
     return tuple(epochs)
 
 
-def _labelled_rows(cache: FeatureCache, setting: str, default: int) -> NDArray[np.int64]:
+def _labelled_rows(cache: FeatureCache) -> NDArray[np.int64]:
     """Rows that have a label and are no augmented copies."""
     every = np.arange(len(cache))
     labels = cache.labels(every)
     is_labelled = np.isfinite(labels).all(axis=1) & (labels.shape[1] > 0)
-    rows: NDArray[np.int64] = every[is_labelled & (cache.copies == 0)]
-    if not len(rows):
-        raise ConfigError(
-            f"distillation.{setting} needs labelled rows, and the training rows have none; "
-            f"set it to {default}"
-        )
-    return rows
+    return every[is_labelled & (cache.copies == 0)]

@@ -137,11 +137,15 @@ def test_an_epoch_repeats_labelled_originals_alone_until_the_hard_epochs():
     assert epoch_rows(cache, DistillationSection(), num_epochs=5) == ()
 
 
-@pytest.mark.parametrize("setting", ["labelled_repeats", "hard_epochs"])
-def test_without_labelled_rows_none_can_be_dealt_more_often_or_alone(setting):
-    cache = Cache([[NAN]], TEACHER[:1], [0])
-    with pytest.raises(ConfigError, match=setting):
-        epoch_rows(cache, DistillationSection(**{setting: 2}), num_epochs=5)
+@pytest.mark.parametrize("labels", [[[NAN], [NAN]], [[0], [1]]], ids=["none", "all"])
+def test_no_row_is_repeated_where_none_or_all_are_labelled(labels):
+    cache = Cache(labels, TEACHER[:2], [0, 0])
+    assert epoch_rows(cache, DistillationSection(labelled_repeats=4), num_epochs=5) == ()
+
+
+def test_hard_epochs_need_labelled_rows():
+    with pytest.raises(ConfigError, match="hard_epochs"):
+        epoch_rows(Cache([[NAN]], TEACHER[:1], [0]), DistillationSection(hard_epochs=2), 5)
 
 
 def test_a_number_is_learnt_from_the_teachers_number_and_from_the_label():
