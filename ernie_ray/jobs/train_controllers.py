@@ -7,11 +7,13 @@ cleaner asks the state API, which a Ray without a dashboard does not have.
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError
-from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from ernie_ray.jobs.progress import start_beside_driver
 
@@ -19,16 +21,20 @@ _ABORT_TIMEOUT_S = 30.0
 
 
 class _Controllers:
-    """Knows the controller of each run; an actor that lives and dies with the driver."""
+    """Knows each run's controller and placement group; an actor that dies with the driver."""
 
     def __init__(self) -> None:
         self._controllers: dict[str, Any] = {}
+        self._groups: dict[str, PlacementGroup] = {}
 
     def put(self, run: str, controller: Any) -> None:
         self._controllers[run] = controller
 
-    def take(self, run: str) -> Any:
-        return self._controllers.pop(run, None)
+    def put_group(self, run: str, group: PlacementGroup) -> None:
+        self._groups[run] = group
+
+    def take(self, run: str) -> tuple[Any, PlacementGroup | None]:
+        return self._controllers.pop(run, None), self._groups.pop(run, None)
 
 
 class TrainControllers:
@@ -41,16 +47,17 @@ class TrainControllers:
 
     def abort(self, run: str) -> None:
         """End a run's workers and give their resources back; nothing if it has not started."""
-        controller = ray.get(self._actor.take.remote(run))
-        if controller is None:
-            return
-        try:
-            ray.get(controller.abort.remote(), timeout=_ABORT_TIMEOUT_S)
-        except (RayActorError, GetTimeoutError):
-            return  # its last act is to end itself
+        controller, group = ray.get(self._actor.take.remote(run))
+        if controller is not None:
+            # Its last act is to end itself, so there is never an answer.
+            with suppress(RayActorError, GetTimeoutError):
+                ray.get(controller.abort.remote(), timeout=_ABORT_TIMEOUT_S)
+        if group is not None:
+            # One that died with the process that started it has not given this back.
+            remove_placement_group(group)
 
 
-class ReportController(ControllerCallback):
+class ReportController(ControllerCallback, WorkerGroupCallback):
     """Makes a run known to ``TrainControllers``; goes into the run configuration's callbacks."""
 
     def __init__(self, name: str, run: str) -> None:
@@ -68,3 +75,8 @@ class ReportController(ControllerCallback):
         del train_run_context
         controller = ray.get_runtime_context().current_actor
         ray.get(ray.get_actor(self._name).put.remote(self._run, controller))
+
+    def after_worker_group_start(self, worker_group: Any) -> None:
+        """Report what holds the workers' resources; called by Ray Train at each start of them."""
+        group = worker_group.get_worker_group_state().placement_group_handle.placement_group
+        ray.get(ray.get_actor(self._name).put_group.remote(self._run, group))

@@ -257,8 +257,13 @@ class _Watcher(ray_tune.Callback):
         self._bar.update()
         self._put(known)
 
+    def on_trial_recover(self, *, trial: Any, **_info: Any) -> None:
+        """A trial's process failed and is started again: free what its training holds."""
+        self._controllers.abort(self._args(trial).run)
+
     def on_trial_error(self, *, trial: Any, **_info: Any) -> None:
         """A trial's process failed more often than allowed; the next call goes on with it."""
+        self._controllers.abort(self._args(trial).run)
         problem = str(trial.get_error()).strip().splitlines()[-1]
         self._bar.update()
         self._put(self._known(trial).model_copy(update={"problem": problem}))

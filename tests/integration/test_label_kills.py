@@ -15,6 +15,7 @@ import pytest
 
 from ernie_ray.jobs.chunk_run import Pool
 from ernie_ray.jobs.labelled_rows import ROWS
+from tests.descendants import kill_descendant
 from tests.labelling import logits_of, parts_in, request_for, run
 from tests.tiny_models import tiny_rows
 
@@ -88,21 +89,5 @@ def _kill_an_actor(folder: Path, killed: list[int]) -> None:
     """Wait for some parts, then end one of the labelling actors by its pid."""
     while len(parts_in(folder)) < 2:
         time.sleep(0.01)
-    for entry in Path("/proc").iterdir():
-        try:
-            name = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
-            if b"MapWorker" in name and _is_descendant(int(entry.name), os.getpid()):
-                os.kill(int(entry.name), signal.SIGKILL)
-                killed.append(int(entry.name))
-                return
-        except OSError:
-            continue
-
-
-def _is_descendant(pid: int, ancestor: int) -> bool:
-    """Whether a process was started, at some remove, by another."""
-    while pid > 1:
-        if pid == ancestor:
-            return True
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    return False
+    if pid := kill_descendant(b"MapWorker"):
+        killed.append(pid)

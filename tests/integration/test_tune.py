@@ -1,6 +1,8 @@
 """A search over a tiny recipe: real trials on Ray Tune, each with a Ray Train run of its own."""
 
 import json
+import threading
+import time
 
 import pytest
 
@@ -12,6 +14,7 @@ from ernie_ray.jobs.storage import Storage
 from ernie_ray.jobs.trials import TRIALS
 from ernie_ray.jobs.tune import tune
 from tests.cluster_cpus import wait_for_all_cpus
+from tests.descendants import kill_descendant
 from tests.tiny_models import tiny_rows
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -32,14 +35,14 @@ def folder(tmp_path_factory):
 def search(folder, tiny_embedding_dir):
     """Run the tiny search with changes of its table [tune]."""
 
-    def run(output: str, **changes):
+    def run(output: str, num_epochs: int = 2, **changes):
         recipe = SearchRecipe.model_validate(
             {
                 "data": {"train": "train.jsonl", "dev": "dev.jsonl"},
                 "model": {"pretrained": str(tiny_embedding_dir), "max_tokens": 32},
                 "training": {
                     "global_batch_size": 16,
-                    "num_epochs": 2,
+                    "num_epochs": num_epochs,
                     "dropout": 0.0,
                     "eval_every_steps": 10,
                 },
@@ -96,6 +99,26 @@ def test_a_search_goes_on_stops_what_falls_behind_and_writes_the_best_recipe(sea
 
     with pytest.raises(ConfigError, match=r"another tune\.seed"):
         search("found", num_trials=2, seed=1)
+
+
+def test_a_trial_whose_process_is_killed_is_taken_up_and_leaves_nothing_behind(search, folder):
+    board, killed = folder / "killed" / TRIALS, []
+
+    def kill_once_it_trains():
+        while not board.exists() or not records(folder, "killed")[0]["evaluations"]:
+            time.sleep(0.02)
+        killed.append(kill_descendant(b"ray::ImplicitFunc"))
+
+    killer = threading.Thread(target=kill_once_it_trains, daemon=True)
+    killer.start()
+    search("killed", num_epochs=30, num_trials=1)
+    killer.join(timeout=10)
+    assert killed
+    assert killed[0]
+    (trial,) = records(folder, "killed")
+    assert trial["state"] == "finished"
+    assert [e["step"] for e in trial["evaluations"]] == list(range(10, 310, 10))
+    wait_for_all_cpus()  # of the training that the killed process began
 
 
 def test_a_setting_that_no_trial_began_with_can_be_mended_in_the_same_folder(search, folder):
