@@ -134,7 +134,9 @@ def tiny_cache(path: Path, rows: list[tuple[str, str]]) -> FeatureCache:
         return writer.finish()
 
 
-def export_tiny_classifier(target: Path, *, name: str = "tiny", task: TaskSpec = SPEC) -> Path:
+def export_tiny_classifier(
+    target: Path, *, name: str = "tiny", task: TaskSpec = SPEC, pooling: Pooling = Pooling.MEAN
+) -> Path:
     """Export a classifier (or another task) with random weights, as a run does."""
     import paddle
 
@@ -143,7 +145,7 @@ def export_tiny_classifier(target: Path, *, name: str = "tiny", task: TaskSpec =
 
     pretrained = tiny_encoder()
     paddle.seed(3)
-    network = TextNetwork(pretrained.config, pooling=pretrained.pooling, task=task)
+    network = TextNetwork(pretrained.config, pooling=pooling, task=task)
     load_weights(network.encoder, pretrained.weights)
     with TemporaryDirectory() as folder:
         start, checkpoint = Path(folder) / "start", Path(folder) / "checkpoint"
@@ -152,7 +154,7 @@ def export_tiny_classifier(target: Path, *, name: str = "tiny", task: TaskSpec =
         spec = StartSpec(
             task=task,
             network=pretrained.config,
-            pooling=pretrained.pooling,
+            pooling=pooling,
             normalize=True,
             text_prefix="",
             max_tokens=32,

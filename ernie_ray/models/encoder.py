@@ -3,7 +3,7 @@
 One class covers ERNIE 1.0, 2.0, 3.0, Tiny and BERT; the differences (activation, LayerNorm epsilon,
 task-type embedding, sizes) are data in ``EncoderConfig``. Knows nothing of pooling, heads or files.
 
-Dimension key: B batch, T tokens, H hidden size, N heads, D head size.
+Dimension key: B batch, T tokens, Q tokens that ask, H hidden size, N heads, D head size.
 """
 
 from __future__ import annotations
@@ -67,15 +67,17 @@ class SelfAttention(nn.Layer):
         self._num_heads = config.num_heads
         self._head_size = width // config.num_heads
 
-    def forward(self, states_BTH: paddle.Tensor, mask_score: paddle.Tensor) -> paddle.Tensor:
-        """Attend: states [B, T, H] and mask scores [B, 1, 1, T] to states [B, T, H]."""
-        query_BNTD = self._split_heads(self.query(states_BTH)) * self._head_size**-0.5
+    def forward(
+        self, asking_BQH: paddle.Tensor, states_BTH: paddle.Tensor, mask_score: paddle.Tensor
+    ) -> paddle.Tensor:
+        """Attend: states [B, Q, H] to states [B, T, H] with mask scores [B, 1, 1, T]."""
+        query_BNQD = self._split_heads(self.query(asking_BQH)) * self._head_size**-0.5
         key_BNTD = self._split_heads(self.key(states_BTH))
         value_BNTD = self._split_heads(self.value(states_BTH))
-        scores_BNTT = paddle.matmul(query_BNTD, key_BNTD, transpose_y=True) + mask_score
-        weights_BNTT = self.dropout(functional.softmax(scores_BNTT))
-        context_BTND = paddle.transpose(paddle.matmul(weights_BNTT, value_BNTD), [0, 2, 1, 3])
-        return self.output(paddle.reshape(context_BTND, [0, 0, self._num_heads * self._head_size]))
+        scores_BNQT = paddle.matmul(query_BNQD, key_BNTD, transpose_y=True) + mask_score
+        weights_BNQT = self.dropout(functional.softmax(scores_BNQT))
+        context_BQND = paddle.transpose(paddle.matmul(weights_BNQT, value_BNTD), [0, 2, 1, 3])
+        return self.output(paddle.reshape(context_BQND, [0, 0, self._num_heads * self._head_size]))
 
     def _split_heads(self, states_BTH: paddle.Tensor) -> paddle.Tensor:
         # 0 copies a dimension, which keeps the exported graph free of fixed shapes.
@@ -111,11 +113,17 @@ class Block(nn.Layer):
         self.ffn_norm = LayerNorm(config.hidden_size, epsilon=config.layer_norm_eps)
         self.dropout = Dropout(dropout)
 
-    def forward(self, states_BTH: paddle.Tensor, mask_score: paddle.Tensor) -> paddle.Tensor:
-        """Map states [B, T, H] to states [B, T, H]."""
-        attended = self.dropout(self.attention(states_BTH, mask_score))
-        states_BTH = self.attention_norm(states_BTH + attended)
-        return self.ffn_norm(states_BTH + self.dropout(self.ffn(states_BTH)))
+    def forward(
+        self,
+        states_BTH: paddle.Tensor,
+        mask_score: paddle.Tensor,
+        asking_BQH: paddle.Tensor | None = None,
+    ) -> paddle.Tensor:
+        """Map states [B, T, H] to states [B, T, H], or some of them [B, Q, H] to theirs."""
+        asking_BQH = states_BTH if asking_BQH is None else asking_BQH
+        attended = self.dropout(self.attention(asking_BQH, states_BTH, mask_score))
+        states_BQH = self.attention_norm(asking_BQH + attended)
+        return self.ffn_norm(states_BQH + self.dropout(self.ffn(states_BQH)))
 
 
 class Encoder(nn.Layer):
@@ -159,8 +167,7 @@ class Encoder(nn.Layer):
             States [B, T, H] of the embedding and then of every layer: ``num_layers + 1`` tensors.
         """
         states_BTH = self.embeddings(input_ids, token_type_ids)
-        is_padding = 1.0 - attention_mask.astype(states_BTH.dtype)
-        mask_score = paddle.unsqueeze(is_padding, [1, 2]) * _MASKED_SCORE
+        mask_score = _mask_score(attention_mask, states_BTH)
         if self.training:
             # Paddle's CPU kernel adds equal shapes 10x faster than it broadcasts: expand once here
             # instead of broadcasting in every layer. Exported graphs keep the small mask.
@@ -177,6 +184,30 @@ class Encoder(nn.Layer):
                 states_BTH = layer(states_BTH, mask_score)
             all_states.append(states_BTH)
         return tuple(all_states)
+
+    def first_of_last_layer(
+        self, states_BTH: paddle.Tensor, attention_mask: paddle.Tensor
+    ) -> paddle.Tensor:
+        """Compute the last layer's state of each first token alone.
+
+        It is a sixth of the layer's products: keys and values of all tokens, the rest of one.
+
+        Args:
+            states_BTH: States below the last layer, [B, T, H].
+            attention_mask: 1 for tokens and 0 for padding, int64 [B, T].
+
+        Returns:
+            States [B, 1, H].
+        """
+        mask_score = _mask_score(attention_mask, states_BTH)
+        first_B1H: paddle.Tensor = self.layers[-1](states_BTH, mask_score, states_BTH[:, :1])
+        return first_B1H
+
+
+def _mask_score(attention_mask: paddle.Tensor, states: paddle.Tensor) -> paddle.Tensor:
+    """What is added to attention scores, [B, 1, 1, T]."""
+    is_padding = 1.0 - attention_mask.astype(states.dtype)
+    return paddle.unsqueeze(is_padding, [1, 2]) * _MASKED_SCORE
 
 
 def load_weights(layer: nn.Layer, weights: Mapping[str, NDArray[np.float32]]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
 from ernie_ray.inference.engines.engine import EngineOptions, choose_precision
+from ernie_ray.inference.engines.onnx_graph import with_outputs
 from ernie_ray.modeldir import ModelDir
 from ernie_ray.modeldir.folder import ONNX_GRAPH
 from ernie_ray.text.features import FeatureBatch
@@ -45,16 +45,6 @@ def load(model_dir: ModelDir, options: EngineOptions) -> OnnxruntimeEngine:
     settings.intra_op_num_threads = options.num_threads or 0
     # Its memory pool would keep the largest block for every shape ever seen.
     settings.enable_cpu_mem_arena = False
-    graph = str(model_dir.file(ONNX_GRAPH))
-    source = _with_outputs(graph, options.extra_outputs) if options.extra_outputs else graph
+    source = with_outputs(model_dir.file(ONNX_GRAPH), options.extra_outputs)
     session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
     return OnnxruntimeEngine(session, precision)
-
-
-def _with_outputs(graph: str, names: tuple[str, ...]) -> bytes:
-    """The graph's bytes with inner nodes among its outputs."""
-    model = onnx.load(graph)
-    values = {value.name: value for value in model.graph.value_info}
-    model.graph.output.extend(values[name] for name in names)
-    serialized: bytes = model.SerializeToString()
-    return serialized
