@@ -204,7 +204,8 @@ class Contest:
             "Trials on dev: augmented 1, unlabelled and plain "
             + ", ".join(f"{kind} {n} and {1 + n}" for kind, n in num_beside.items())
             + "; before them the recipes were chosen on ChnSentiCorp's dev rows: with a teacher "
-            "among ten of the bag and two of the CNN, without one among two of each (decision 11)."
+            "among ten and then 69 of the bag and two of the CNN, without one among two of each "
+            "and then eight of the bag (decision 11)."
         )
         notes += [trials, self._plan.remark]
         return " ".join(filter(None, notes))
