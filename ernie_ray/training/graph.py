@@ -128,3 +128,6 @@ def _drop_unused_constants(graph: onnx.GraphProto) -> None:
     kept = [constant for constant in graph.initializer if constant.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+    nodes = [n for n in graph.node if n.op_type != "Constant" or used.intersection(n.output)]
+    del graph.node[:]
+    graph.node.extend(nodes)

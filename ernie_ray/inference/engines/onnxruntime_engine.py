@@ -7,7 +7,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ernie_ray.inference.engines.engine import EngineOptions, choose_precision
-from ernie_ray.inference.engines.onnx_graph import with_outputs
+from ernie_ray.inference.engines.onnx_graph import needed_graph
 from ernie_ray.modeldir import ModelDir
 from ernie_ray.modeldir.folder import ONNX_GRAPH
 from ernie_ray.text.features import FeatureBatch
@@ -45,6 +45,6 @@ def load(model_dir: ModelDir, options: EngineOptions) -> OnnxruntimeEngine:
     settings.intra_op_num_threads = options.num_threads or 0
     # Its memory pool would keep the largest block for every shape ever seen.
     settings.enable_cpu_mem_arena = False
-    source = with_outputs(model_dir.file(ONNX_GRAPH), options.extra_outputs)
+    source = needed_graph(model_dir.file(ONNX_GRAPH), options.extra_outputs)
     session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
     return OnnxruntimeEngine(session, precision)

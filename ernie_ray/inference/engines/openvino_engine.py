@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ernie_ray.inference.engines.cpu import cpu_precisions
 from ernie_ray.inference.engines.engine import EngineOptions, choose_precision
 from ernie_ray.inference.engines.int8_weights import GROUP_SIZE, quantize_weights
-from ernie_ray.inference.engines.onnx_graph import with_outputs
+from ernie_ray.inference.engines.onnx_graph import needed_graph
 from ernie_ray.modeldir import ModelDir
 from ernie_ray.modeldir.folder import ONNX_GRAPH
 from ernie_ray.text.features import FeatureBatch
@@ -66,7 +66,8 @@ def load(model_dir: ModelDir, options: EngineOptions) -> OpenvinoEngine:
     """Compile the ONNX graph for the CPU."""
     core = openvino.Core()
     precision = choose_precision(options.precision, openvino_precisions(), model_dir)
-    model = core.read_model(with_outputs(model_dir.file(ONNX_GRAPH), options.extra_outputs))
+    graph, extra = model_dir.file(ONNX_GRAPH), options.extra_outputs
+    model = core.read_model(needed_graph(graph, extra) if extra else str(graph))
     if precision == "int8":
         quantize_weights(model)
     outputs = model_dir.manifest.results + options.extra_outputs

@@ -1,11 +1,13 @@
 """Models whose vector is the first token's: the rest of their last layer is computed on demand."""
 
 import numpy as np
+import onnx
 import openvino
 import paddle
 import pytest
 from safetensors.numpy import load_file
 
+from ernie_ray.inference.engines.onnx_graph import needed_graph
 from ernie_ray.inference.predictor import Predictor
 from ernie_ray.modeldir import Pooling, open_model_dir
 from ernie_ray.modeldir.folder import ONNX_GRAPH
@@ -66,6 +68,18 @@ def test_int8_rounds_the_last_layer_where_it_is_exposed(folder):
     rows = predictor.tokenize(TEXTS)
     found, exact = (one.forward(rows).states["layer_2"] for one in (predictor, whole))
     assert np.abs(found - exact).max() > 1e-4
+
+
+def test_a_graph_is_read_as_far_as_it_is_needed(folder, tmp_path):
+    path = folder / ONNX_GRAPH
+    whole = onnx.load(str(path)).graph
+    short, exposed = (
+        onnx.load_from_string(needed_graph(path, names)).graph for names in ((), ("layer_2",))
+    )
+    assert len(short.node) < len(exposed.node) <= len(whole.node)
+    assert [output.name for output in exposed.output] == ["vector", "logits", "layer_2"]
+    mean = export_tiny_classifier(tmp_path / "mean", pooling=Pooling.MEAN) / ONNX_GRAPH
+    assert needed_graph(mean, ()) == str(mean)
 
 
 def test_where_the_first_token_alone_is_read_the_others_are_left_out(folder, tmp_path):
