@@ -26,7 +26,7 @@ CONFIGS = [
 ]
 
 
-def single_rows(rng, lengths=(1, 2, 3, 9, 1, 17)):
+def single_rows(rng, lengths=(1, 2, 3, 9, 1, 17, 300)):
     return [TokenIds(rng.integers(1, 40, n).tolist(), [0] * n) for n in lengths]
 
 
