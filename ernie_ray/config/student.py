@@ -95,7 +95,6 @@ class DistillationSection(Section):
         description="Of the epochs, the last so many see the labelled rows alone, with their hard "
         "labels (the kit: 1 of 10).",
     )
-
     labelled_repeats: int = Field(
         1,
         ge=1,

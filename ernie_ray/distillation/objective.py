@@ -157,6 +157,8 @@ def epoch_rows(
     Raises:
         ConfigError: Epochs of labelled rows are asked for, and there is none.
     """
+    if settings.labelled_repeats == 1 and not settings.hard_epochs:
+        return ()  # without a look at the labels
     every, labelled, epochs = np.arange(len(cache)), _labelled_rows(cache), []
     # Were all rows labelled, repeats would only make the epochs longer.
     if settings.labelled_repeats > 1 and 0 < len(labelled) < len(every):

@@ -23,7 +23,8 @@ Weights = Mapping[str, Array]
 Reader = Callable[[list[NDArray[np.int64]]], Array]
 """Ids of N texts, each at least one long -> features [N, F]."""
 
-_ROWS_ABREAST = 16
+_NUM_ABREAST = 16
+"""Rows whose maxima are taken side by side."""
 
 _TABLE_LIMIT_BYTES = 512 << 20
 """Largest table of products; a larger vocabulary multiplies for each text instead."""
@@ -121,12 +122,12 @@ def _largest(states_TE: Array) -> Array:
     numpy goes row by row, and for 32 numbers a row that is mostly its own doing: rows side by side
     take half of the time for 381 of them, and a third for 765.
     """
-    num_blocks = len(states_TE) // _ROWS_ABREAST
-    if num_blocks < _ROWS_ABREAST:
+    num_blocks = len(states_TE) // _NUM_ABREAST
+    if num_blocks < _NUM_ABREAST:
         return np.maximum.reduce(states_TE, axis=0)
-    end = num_blocks * _ROWS_ABREAST
+    end = num_blocks * _NUM_ABREAST
     abreast = np.maximum.reduce(states_TE[:end].reshape(num_blocks, -1), axis=0)
-    rest = [abreast.reshape(_ROWS_ABREAST, -1), states_TE[end:]]
+    rest = [abreast.reshape(_NUM_ABREAST, -1), states_TE[end:]]
     return np.maximum.reduce(np.concatenate(rest), axis=0)
 
 

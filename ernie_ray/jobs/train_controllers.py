@@ -49,7 +49,7 @@ class TrainControllers:
         """End a run's workers and give their resources back; nothing if it has not started."""
         controller, group = ray.get(self._actor.take.remote(run))
         if controller is not None:
-            # Its last act is to end itself, so there is never an answer.
+            # Its last act is to end itself, so an answer comes only where it was over already.
             with suppress(RayActorError, GetTimeoutError):
                 ray.get(controller.abort.remote(), timeout=_ABORT_TIMEOUT_S)
         if group is not None:
@@ -77,6 +77,9 @@ class ReportController(ControllerCallback, WorkerGroupCallback):
         ray.get(ray.get_actor(self._name).put.remote(self._run, controller))
 
     def after_worker_group_start(self, worker_group: Any) -> None:
-        """Report what holds the workers' resources; called by Ray Train at each start of them."""
+        """Report what holds the workers' resources; called by Ray Train at each start of them.
+
+        What is held by workers that are still being started, nobody outside is told.
+        """
         group = worker_group.get_worker_group_state().placement_group_handle.placement_group
         ray.get(ray.get_actor(self._name).put_group.remote(self._run, group))

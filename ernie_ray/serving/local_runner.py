@@ -116,9 +116,7 @@ class LocalRunner:
         limit, task = self.manifest.input.max_tokens, self.manifest.task
         problem = f"text {index} has more than {limit} tokens"
         if isinstance(task, ReadingSpec):
-            problem = (
-                f"the question of text {index} takes more than half of a window of {limit} tokens"
-            )
+            problem = f"the question of text {index} exceeds its half of a window of {limit} tokens"
         elif not isinstance(self.manifest.network, EncoderConfig) and self._takes_pairs:
             problem = (
                 f"one text of pair {index} has more than {limit // 2} tokens, its half of {limit}"

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ernie_ray.inference.engines.engine import EngineOptions, choose_precision
 from ernie_ray.inference.engines.onnx_graph import needed_graph
-from ernie_ray.modeldir import ModelDir
+from ernie_ray.modeldir import ModelDir, Pooling
 from ernie_ray.modeldir.folder import ONNX_GRAPH
 from ernie_ray.text.features import FeatureBatch
 
@@ -45,6 +45,8 @@ def load(model_dir: ModelDir, options: EngineOptions) -> OnnxruntimeEngine:
     settings.intra_op_num_threads = options.num_threads or 0
     # Its memory pool would keep the largest block for every shape ever seen.
     settings.enable_cpu_mem_arena = False
-    source = needed_graph(model_dir.file(ONNX_GRAPH), options.extra_outputs)
+    graph, extra = model_dir.file(ONNX_GRAPH), options.extra_outputs
+    has_short_way = model_dir.manifest.vector.pooling in (Pooling.CLS, Pooling.POOLER)
+    source = needed_graph(graph, extra) if extra or has_short_way else str(graph)
     session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
     return OnnxruntimeEngine(session, precision)

@@ -14,7 +14,10 @@ from tests.fake_text_model import FakeTextModel, manifest
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"task": ReadingSpec()}, "the question of text 0 takes more than half of .* 16 tokens"),
+        (
+            {"task": ReadingSpec()},
+            "the question of text 0 exceeds its half of a window of 16 tokens",
+        ),
         (
             {"network": BowConfig(vocab_size=1000, embedding_size=4, is_pair=True)},
             "one text of pair 0 has more than 8 tokens, its half of 16",
