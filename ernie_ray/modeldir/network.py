@@ -17,6 +17,11 @@ class Pooling(StrEnum):
     MAX = "max"
     POOLER = "pooler"
 
+    @property
+    def reads_first_token(self) -> bool:
+        """The vector is made of the first token's state alone."""
+        return self in (Pooling.CLS, Pooling.POOLER)
+
 
 class EncoderConfig(BaseModel):
     """Sizes and choices of a BERT-shaped encoder; covers the ERNIE 1.0 - 3.0 family and BERT."""

@@ -84,24 +84,22 @@ class TextNetwork(nn.Layer):
         input_ids: paddle.Tensor,
         token_type_ids: paddle.Tensor,
         attention_mask: paddle.Tensor,
-        *,
-        has_short_way: bool = False,
     ) -> NetworkOutput:
-        """Run a padded batch of int64 [B, T] arrays through encoder, pooling and head.
+        """Run a padded batch of int64 [B, T] arrays through encoder, pooling and head."""
+        _, *layer_states = self.encoder(input_ids, token_type_ids, attention_mask)
+        vector, logits = self.results(layer_states[-1], attention_mask)
+        return NetworkOutput(vector, logits, tuple(layer_states))
+
+    def results(
+        self, last_states: paddle.Tensor, attention_mask: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+        """Give vectors [B, H] and logits as ``NetworkOutput`` has them.
 
         Args:
-            input_ids: Vocabulary ids.
-            token_type_ids: 0 or 1.
-            attention_mask: 1 for tokens and 0 for padding.
-            has_short_way: Where the results read the first token alone, compute its last state
-                once more by itself, so that a graph that is not asked for the last layer's states
-                can leave the others out.
+            last_states: States [B, T, H] of the last layer, or [B, 1, H] if ``reads_first_token``.
+            attention_mask: 1 for tokens and 0 for padding, int64 [B, T].
         """
-        all_states = self.encoder(input_ids, token_type_ids, attention_mask)
         pooler = self.encoder.pooler if self.encoder.config.has_pooler else None
-        last_states = all_states[-1]
-        if has_short_way and self._reads_first_token:
-            last_states = self.encoder.first_of_last_layer(all_states[-2], attention_mask)
         vector = pool(last_states, attention_mask, self.pooling, pooler)
         states = last_states if self.task.is_per_token else vector
         logits = self.head(self.dropout(states)) if self.task.num_outputs else None
@@ -109,8 +107,9 @@ class TextNetwork(nn.Layer):
             # So that padding never wins: neither in a softmax over tokens nor in a reader's search.
             is_padding_BT = 1.0 - attention_mask.astype(states.dtype)
             logits = logits - paddle.unsqueeze(is_padding_BT, axis=-1) * _PADDING_LOGIT
-        return NetworkOutput(vector, logits, all_states[1:])
+        return vector, logits
 
     @property
-    def _reads_first_token(self) -> bool:
-        return self.pooling in (Pooling.CLS, Pooling.POOLER) and not self.task.is_per_token
+    def reads_first_token(self) -> bool:
+        """Nothing but the last state of each first token is in the results."""
+        return self.pooling.reads_first_token and not self.task.is_per_token

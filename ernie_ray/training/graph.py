@@ -40,9 +40,15 @@ class _ExportedNetwork(nn.Layer):
         token_type_ids: paddle.Tensor,
         attention_mask: paddle.Tensor,
     ) -> tuple[paddle.Tensor, ...]:
-        output = self.network(input_ids, token_type_ids, attention_mask, has_short_way=True)
-        results = (output.vector,) if output.logits is None else (output.vector, output.logits)
-        return results + output.layer_states
+        network = self.network
+        states = network.encoder(input_ids, token_type_ids, attention_mask)
+        last_states = states[-1]
+        if network.reads_first_token:
+            # Once more by itself, so that who is not asked for the layer can leave the rest out.
+            last_states = network.encoder.first_of_last_layer(states[-2], attention_mask)
+        vector, logits = network.results(last_states, attention_mask)
+        results = (vector,) if logits is None else (vector, logits)
+        return results + states[1:]
 
 
 def result_names(network: Network) -> tuple[str, ...]:

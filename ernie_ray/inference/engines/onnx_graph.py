@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+from onnx.utils import Extractor
 
 
 def needed_graph(path: Path, names: tuple[str, ...]) -> bytes | str:
@@ -21,24 +22,11 @@ def needed_graph(path: Path, names: tuple[str, ...]) -> bytes | str:
         The path, if the file is what is needed; else a graph's bytes.
     """
     model = onnx.load(str(path))
-    values = {value.name: value for value in model.graph.value_info}
-    model.graph.output.extend(values[name] for name in names)
-    is_left_out = _drop_unneeded_nodes(model.graph)
-    if not (names or is_left_out):
+    inputs, outputs = (
+        [port.name for port in ports] for ports in (model.graph.input, model.graph.output)
+    )
+    needed = Extractor(model).extract_model(inputs, [*outputs, *names])
+    if not names and len(needed.graph.node) == len(model.graph.node):
         return str(path)
-    serialized: bytes = model.SerializeToString()
+    serialized: bytes = needed.SerializeToString()
     return serialized
-
-
-def _drop_unneeded_nodes(graph: onnx.GraphProto) -> bool:
-    """Remove nodes that no output needs; tells whether there were any."""
-    needed = {output.name for output in graph.output}
-    kept = []
-    for node in reversed(graph.node):  # a node stands behind those that it reads
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            kept.append(node)
-    is_left_out = len(kept) < len(graph.node)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
-    return is_left_out

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ernie_ray.inference.engines.engine import EngineOptions, choose_precision
 from ernie_ray.inference.engines.onnx_graph import needed_graph
-from ernie_ray.modeldir import ModelDir, Pooling
+from ernie_ray.modeldir import ModelDir
 from ernie_ray.modeldir.folder import ONNX_GRAPH
 from ernie_ray.text.features import FeatureBatch
 
@@ -46,7 +46,8 @@ def load(model_dir: ModelDir, options: EngineOptions) -> OnnxruntimeEngine:
     # Its memory pool would keep the largest block for every shape ever seen.
     settings.enable_cpu_mem_arena = False
     graph, extra = model_dir.file(ONNX_GRAPH), options.extra_outputs
-    has_short_way = model_dir.manifest.vector.pooling in (Pooling.CLS, Pooling.POOLER)
-    source = needed_graph(graph, extra) if extra or has_short_way else str(graph)
+    pooling = model_dir.manifest.vector.pooling
+    may_leave_out = pooling is not None and pooling.reads_first_token
+    source = needed_graph(graph, extra) if extra or may_leave_out else str(graph)
     session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
     return OnnxruntimeEngine(session, precision)
