@@ -72,8 +72,9 @@ def train_worker(config: dict[str, Any]) -> None:
     keep_freed_memory()
     import paddle
 
+    from ernie_ray.distillation.epoch_rows import epoch_rows
     from ernie_ray.distillation.frozen_teacher import FrozenTeacher
-    from ernie_ray.distillation.objective import DistillationObjective, epoch_rows
+    from ernie_ray.distillation.objective import DistillationObjective
     from ernie_ray.distillation.transfer import Pupil, TransferObjective
     from ernie_ray.models.build import build_network, load_start_weights
     from ernie_ray.models.start import read_spec

@@ -3,6 +3,7 @@ import paddle
 import pytest
 
 from ernie_ray.config import DistillationSection
+from ernie_ray.distillation.epoch_rows import epoch_rows
 from ernie_ray.distillation.losses import (
     hard_binary_cross_entropy,
     hard_cross_entropy,
@@ -10,7 +11,7 @@ from ernie_ray.distillation.losses import (
     soft_binary_cross_entropy,
     soft_cross_entropy,
 )
-from ernie_ray.distillation.objective import DistillationObjective, epoch_rows, hard_weights
+from ernie_ray.distillation.objective import DistillationObjective, hard_weights
 from ernie_ray.errors import ConfigError
 from ernie_ray.modeldir import ClassificationSpec, PairSpec, ReadingSpec
 from ernie_ray.tasks.classification import sigmoid, softmax
