@@ -223,14 +223,15 @@ def _train(
         scaling_config=_scaling(recipe.scaling, num_cpus),
         run_config=_run_config(recipe, run, scored, storage, callbacks),
     )
-    with (
-        MetricsFile(f"{run}/{runs.METRICS}", storage) as file,
-        watch(lines_of(buffer), file, show_progress=show_progress, on_line=on_line),
-    ):
-        try:
-            trainer.fit()
-        except TrainingFailedError as error:
-            raise explained(error) from error
+    with MetricsFile(f"{run}/{runs.METRICS}", storage) as file:
+        for line in file.regain(runs.known_evaluations(run, storage)):
+            if on_line is not None:
+                on_line(line)
+        with watch(lines_of(buffer), file, show_progress=show_progress, on_line=on_line):
+            try:
+                trainer.fit()
+            except TrainingFailedError as error:
+                raise explained(error) from error
 
 
 def _scaling(scaling: ScalingSection, num_cpus: int) -> ScalingConfig:

@@ -10,7 +10,7 @@ import json
 import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -153,6 +153,31 @@ class MetricsFile:
         if is_evaluation and self._copies is not None:
             with suppress(DataError):  # the next evaluation, or the end, tries again
                 self._publish()
+
+    def regain(self, evaluations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Put lines of evaluations in their place, where a driver was killed before it wrote them.
+
+        Args:
+            evaluations: As checkpoints know them; those of steps that have a line change nothing.
+
+        Returns:
+            The lines that were missing.
+
+        Raises:
+            DataError: See ``writing_to``.
+        """
+        known = read_metrics(self._path)
+        steps = {line["step"] for line in known if _is_evaluation(line)}
+        missing = [line for line in evaluations if line["step"] not in steps]
+        if missing:
+            lines = sorted(
+                [*known, *missing], key=lambda line: (line["step"], _is_evaluation(line))
+            )
+            with writing_to(self.location):
+                self._rewrite(lines)
+            self._last_step = lines[-1]["step"]
+            self._evaluated_step = max(x["step"] for x in lines if _is_evaluation(x))
+        return missing
 
     def _mend(self) -> None:
         """Remove a line that was cut off, or the next one would be glued to it."""

@@ -30,7 +30,7 @@ from ernie_ray.errors import CheckpointError, ConfigError
 from ernie_ray.jobs.storage import Storage, writing_to
 from ernie_ray.modeldir.folder import MANIFEST, MODEL_IN_RUN
 from ernie_ray.tasks.metric_choice import MetricChoice
-from ernie_ray.training.checkpoint import STATE, read_state
+from ernie_ray.training.checkpoint import STATE, parse_state, read_state
 
 RECIPE = "recipe.json"
 ROWS = "rows.json"
@@ -86,6 +86,17 @@ def find_checkpoints(run: Path) -> list[WholeCheckpoint]:
             state = read_state(file.parent)
             found.append(WholeCheckpoint(file.parent, state.position.step, state.metrics))
     return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+
+def known_evaluations(run: str, storage: Storage) -> list[dict[str, float]]:
+    """Give the evaluations that the latest checkpoint knows of, as lines of metrics, in order."""
+    for name in reversed(storage.names_in(f"{run}/{TRAIN}")):  # they are named by their time
+        state = f"{run}/{TRAIN}/{name}/{STATE}"
+        if name.startswith("checkpoint_") and storage.exists(state):
+            with suppress(CheckpointError):
+                found = parse_state(storage.fetch(state)).evaluations
+                return [line | {"step": int(line["step"])} for line in found]
+    return []
 
 
 def best_checkpoint(run: Path, metric: MetricChoice) -> WholeCheckpoint:

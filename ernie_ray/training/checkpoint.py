@@ -46,6 +46,9 @@ class CheckpointState(BaseModel):
 
     position: Position
     metrics: dict[str, float] = Field(description="Dev metrics; empty without a dev set.")
+    evaluations: tuple[dict[str, float], ...] = Field(
+        (), description="Of the run up to here: step and dev metrics of each, in order."
+    )
     patience: Patience = Patience()
     loss_scale: LossScale = LossScale()
     num_bytes: dict[str, int] = Field(default_factory=dict, description="Sizes of the other files.")
@@ -61,6 +64,7 @@ class Checkpoint:
         weights: The network's parameters by name.
         optimizer: The optimizer's state by name.
         metrics: Dev metrics at this position; empty without a dev set.
+        evaluations: Step and dev metrics of each evaluation up to this position.
         patience: How the evaluations so far went.
         loss_scale: Of fp16.
     """
@@ -69,6 +73,7 @@ class Checkpoint:
     weights: Mapping[str, NDArray[np.float32]]
     optimizer: Mapping[str, NDArray[np.float32]]
     metrics: Mapping[str, float]
+    evaluations: tuple[dict[str, float], ...] = ()
     patience: Patience = field(default_factory=Patience)
     loss_scale: LossScale = field(default_factory=LossScale)
 
@@ -85,6 +90,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         state = CheckpointState(
             position=checkpoint.position,
             metrics=dict(checkpoint.metrics),
+            evaluations=checkpoint.evaluations,
             patience=checkpoint.patience,
             loss_scale=checkpoint.loss_scale,
             num_bytes={name: (folder / name).stat().st_size for name in (WEIGHTS, OPTIMIZER)},
@@ -111,13 +117,7 @@ def read_state(folder: Path) -> CheckpointState:
     Raises:
         CheckpointError: A file is missing or was not written, or copied, to its end.
     """
-    try:
-        text = (folder / STATE).read_text(encoding="utf-8")
-        state = CheckpointState.model_validate(json.loads(text))
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder}: not a whole checkpoint (no {STATE})") from None
-    except (json.JSONDecodeError, ValidationError) as error:
-        raise CheckpointError(f"{folder / STATE}: not a checkpoint's state: {error}") from error
+    state = parse_state(folder / STATE)
     for name in state.sha256:
         try:
             size = (folder / name).stat().st_size
@@ -128,6 +128,20 @@ def read_state(folder: Path) -> CheckpointState:
         if size != state.num_bytes.get(name, size):
             raise CheckpointError(f"{folder / name}: damaged; resume from another checkpoint")
     return state
+
+
+def parse_state(file: Path) -> CheckpointState:
+    """Read ``state.json`` alone, whatever is beside it.
+
+    Raises:
+        CheckpointError: It is missing, or not whole.
+    """
+    try:
+        return CheckpointState.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise CheckpointError(f"{file.parent}: not a whole checkpoint (no {STATE})") from None
+    except (json.JSONDecodeError, ValidationError) as error:
+        raise CheckpointError(f"{file}: not a checkpoint's state: {error}") from error
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -143,6 +157,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         weights=load_file(folder / WEIGHTS),
         optimizer=load_file(folder / OPTIMIZER),
         metrics=state.metrics,
+        evaluations=state.evaluations,
         patience=state.patience,
         loss_scale=state.loss_scale,
     )

@@ -129,6 +129,7 @@ class TrainingLoop:
         self._precision = Precision(settings.precision)
         self._position = Position()
         self._metrics: dict[str, float] = {}
+        self._evaluations: tuple[dict[str, float], ...] = ()
         self._patience = Patience()
         self._window = _Window()
 
@@ -147,6 +148,7 @@ class TrainingLoop:
         self._optimizer.load_state(dict(checkpoint.optimizer))
         self._position = checkpoint.position
         self._metrics = dict(checkpoint.metrics)
+        self._evaluations = checkpoint.evaluations
         self._patience = checkpoint.patience
         self._precision.loss_scale = checkpoint.loss_scale
 
@@ -282,6 +284,7 @@ class TrainingLoop:
         # Every worker has the same metrics, so all stop at the same step.
         self._patience = self._patience.after(self._metric.score(self._metrics))
         metrics = {"step": self._position.step, **self._metrics}
+        self._evaluations += (metrics,)
         if self._group.rank == 0:
             with tempfile.TemporaryDirectory(prefix="ernie-ray-checkpoint-") as name:
                 write_checkpoint(
@@ -291,6 +294,7 @@ class TrainingLoop:
                         weights=read_weights(self._network),
                         optimizer=self._optimizer.state(),
                         metrics=self._metrics,
+                        evaluations=self._evaluations,
                         patience=self._patience,
                         loss_scale=self._precision.loss_scale,
                     ),

@@ -67,14 +67,19 @@ def test_a_search_goes_on_stops_what_falls_behind_and_writes_the_best_recipe(sea
     assert [e["step"] for e in before["evaluations"]] == [10, 20]
     assert len(list((folder / "found" / "features").iterdir())) == 2  # train and dev
 
-    # As a search leaves it that was killed when its first trial had been measured once.
+    # As a search leaves it that was killed when its first trial had been measured once, and its
+    # second measurement was known to its checkpoint only.
     broken = before | {"state": "running", "evaluations": [{"step": 10, "value": 0.99}]}
     (folder / "found" / TRIALS).write_text(json.dumps([broken]))
+    log = folder / "found" / "trials" / "000" / runs.METRICS
+    *lines, measured_last = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines))
     result = search("found", num_trials=2)
     first, second = records(folder, "found")
     assert first["state"] == "finished"
     assert first["evaluations"] == [*broken["evaluations"], before["evaluations"][1]]
-    logged = read_metrics(folder / "found" / "trials" / "000" / runs.METRICS)
+    logged = read_metrics(log)
+    assert logged[-1] == json.loads(measured_last)
     assert [line["step"] for line in logged if "loss" in line] == [10, 20]  # nothing twice
     assert second["state"] == "stopped"
     assert [e["step"] for e in second["evaluations"]] == [10]

@@ -39,6 +39,16 @@ def test_a_resumed_run_replaces_the_lines_of_steps_that_it_repeats(path):
     assert read_metrics(path) == [line(1), line(2, loss=0.4), line(3, loss=0.3)]
 
 
+def test_evaluations_that_a_killed_driver_did_not_write_are_regained_each_once(path):
+    known = [{"step": step, "accuracy": step / 10} for step in (2, 4, 6)]
+    write(path, line(1), line(2), known[0], line(3))
+    for missing in ([known[1], known[2]], []):
+        with MetricsFile(str(path), Storage()) as file:
+            assert file.regain(known) == missing
+    write(path, line(7))
+    assert read_metrics(path) == [line(1), line(2), known[0], line(3), known[1], known[2], line(7)]
+
+
 def test_a_step_that_is_measured_again_has_one_evaluation(path):
     first, again = {"step": 2, "accuracy": 0.5}, {"step": 2, "accuracy": 0.6}
     write(path, line(1), first)

@@ -31,6 +31,20 @@ def test_the_best_checkpoint_is_by_the_chosen_metric_and_never_one_that_is_no_nu
     assert runs.best_checkpoint(tmp_path, metric).step == best
 
 
+def test_the_evaluations_of_a_run_are_those_that_its_latest_checkpoint_knows(tmp_path):
+    assert runs.known_evaluations(str(tmp_path), Storage()) == []
+    lines = ({"step": 10, "accuracy": 0.5}, {"step": 20, "accuracy": math.inf})
+    for count in (1, 2):
+        folder = tmp_path / runs.TRAIN / f"checkpoint_{count}"
+        folder.mkdir(parents=True)
+        at = Position(step=10 * count)
+        write_checkpoint(folder, Checkpoint(at, {}, {}, {}, evaluations=lines[:count]))
+    for name, text in {"checkpoint_3": "{", "manager.json": "[]"}.items():
+        (tmp_path / runs.TRAIN / name).mkdir()
+        (tmp_path / runs.TRAIN / name / "state.json").write_text(text)
+    assert runs.known_evaluations(str(tmp_path), Storage()) == list(lines)
+
+
 def test_a_run_has_a_model_once_all_of_it_was_uploaded(tmp_path, monkeypatch):
     storage = Storage(f"file://{tmp_path}/bucket")
 

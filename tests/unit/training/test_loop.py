@@ -45,10 +45,11 @@ def test_the_same_run_twice_gives_the_same_weights(caches):
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(caches, interrupted_at):
     loop, whole, reporter = build(caches, eval_every_steps=3)
     loop.run()
-    resumed_loop, resumed, _ = build(caches, eval_every_steps=3)
+    resumed_loop, resumed, later = build(caches, eval_every_steps=3)
     resumed_loop.resume(reporter.checkpoints[interrupted_at])
     resumed_loop.run()
     assert_equal_weights(whole, resumed)
+    assert list(later.checkpoints[-1].evaluations) == reporter.evaluations
 
 
 def test_micro_batches_add_up_to_the_global_batch(caches):
