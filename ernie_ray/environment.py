@@ -144,6 +144,13 @@ SETTINGS: tuple[Setting, ...] = (
         "only after they were read.",
     ),
     Setting(
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH",
+        "268435456",
+        Place.SERVE,
+        "Throughput-optimised replicas answer each other by gRPC, whose 4 MiB a reply of 1,400 "
+        "vectors of 768 numbers exceeds; the service's own limits are what bounds replies.",
+    ),
+    Setting(
         "RAY_SERVE_HAPROXY_RETRY_ON",
         "conn-failure empty-response junk-response",
         Place.SERVE,

@@ -51,8 +51,9 @@ def model_dir(weights: Path) -> Path:
         LoadTestError: The export failed.
     """
     digest = hashlib.sha256()
-    for path in sorted(weights.glob("*.json")) + sorted(weights.glob("*.safetensors")):
-        digest.update(path.read_bytes())
+    for path in sorted(path for path in weights.iterdir() if path.is_file()):
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
     target = cache_folder() / "models" / f"{weights.name}-{digest.hexdigest()[:12]}"
     if not (target / "manifest.json").is_file():
         print(f"exporting {weights} to {target} (once)", file=sys.stderr)  # noqa: T201

@@ -61,8 +61,9 @@ def command(
     if output is not None:
         place.check_output(output)
     rows = place.resolve(input_name)
+    found = find_model(model_dir, place)
     result = measure(
-        place.fetch(find_model(model_dir, place)),
+        place.fetch(found),
         rows,
         RowSchema(
             options["text_column"],
@@ -83,7 +84,7 @@ def command(
     click.echo(f"{result.num_rows} rows, {rate:.0f} rows/s ({result.engine})")
     if output is not None:
         record = {
-            "model": str(place.resolve(model_dir)),
+            "model": str(found),  # NAME@ALIAS may mean another version tomorrow
             "rows": str(rows),
             **result.as_json(),
         }

@@ -11,6 +11,7 @@ import click
 from ernie_ray.cli.options import open_storage, storage_option
 from ernie_ray.errors import CheckpointError
 from ernie_ray.jobs.storage import Storage
+from ernie_ray.text.uris import path_of
 
 OURS, HUGGING_FACE = "ernie-ray", "hugging-face"
 
@@ -72,7 +73,7 @@ def command(
     if text_prefix is not None and not pretrained:
         raise click.UsageError("--text-prefix is for --pretrained; a run has that of its recipe")
     place = open_storage(storage)
-    shown = name or model_dir.rstrip("/").rpartition("/")[2]
+    shown = name or path_of(model_dir).rstrip("/").rpartition("/")[2]
     if not pretrained:
         click.echo(_export_run(source, model_dir, shown, checkpoint, place))
         return

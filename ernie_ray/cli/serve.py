@@ -51,7 +51,10 @@ class _Plan:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 @click.option(
-    "--grpc-port", type=click.IntRange(1, 65535), help="Serve gRPC there, too.  [default: no]"
+    "--grpc-port",
+    type=click.IntRange(1, 65535),
+    help="Serve gRPC there, too; the replicas behind it listen on all addresses of the machine, "
+    "whatever --host says (ports from 40000 on).  [default: no]",
 )
 @click.option("--name", multiple=True, help="Name in requests, once per MODEL_DIR.")
 @click.option(
@@ -164,6 +167,7 @@ def _serve_until_stopped(plan: _Plan) -> None:
     quiet = not plan.verbose
     if quiet:
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    _refuse_running_service(plan)
     try:
         serve.start(
             http_options=HTTPOptions(host=plan.host, port=plan.port),
@@ -185,6 +189,28 @@ def _serve_until_stopped(plan: _Plan) -> None:
         # Ends replicas gracefully. A cluster that we joined keeps Serve and its other applications;
         # our own Ray ends right after this.
         serve.delete(_APP)
+
+
+def _refuse_running_service(plan: _Plan) -> None:
+    """Leave a joined cluster's service alone: ours would take its place and end it at Ctrl-C.
+
+    Raises:
+        ConfigError: There is one, or Serve listens on another port.
+    """
+    from ray import serve
+    from ray.serve.context import _get_global_client
+
+    if _APP in serve.status().applications:
+        raise ConfigError(
+            f"this Ray cluster runs an application {_APP!r} already; stop that one first, leave "
+            "--address and RAY_ADDRESS out to serve from a Ray of its own, or deploy several with "
+            "a Serve file (serve_apps/)"
+        )
+    client = _get_global_client(raise_if_no_controller_running=False)
+    if client is not None and (port := client.http_config.port) != plan.port:
+        raise ConfigError(
+            f"Ray Serve runs on this cluster already and listens on port {port}; give --port {port}"
+        )
 
 
 def _grpc_options(plan: _Plan) -> Any:
@@ -250,7 +276,8 @@ def _environment() -> dict[str, str]:
     # Several services may run on one machine, so that Serve's side ports are any free ones.
     return {
         **serve_environment(),
-        # Keeps every port of our own Ray on the loopback (so Ray names "no cluster of machines");
+        # Keeps the ports of our own Ray on the loopback, but for the replicas' gRPC, whose address
+        # Serve does not let anyone choose (so Ray names "no cluster of machines");
         # without it replicas could not be reached if the service listens on 127.0.0.1 only.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         **{

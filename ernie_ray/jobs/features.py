@@ -77,6 +77,22 @@ class FeatureRequest:
         return getattr(self.task, "labels", ())
 
 
+def feature_digest(request: FeatureRequest) -> str:
+    """Digest of all that decides what a cache holds; reads the rows' files, and builds nothing.
+
+    Raises:
+        DataError: A file cannot be read.
+        SourceError: The tokenizer cannot be read.
+    """
+    files = files_of(request.location, request.schema)
+    return _digest(request, files, _read_tokenizer(request.tokenizer))
+
+
+def cache_name(digest: str) -> str:
+    """Name of a cache's folder."""
+    return f"features-{digest[:16]}"
+
+
 def build_feature_cache(
     request: FeatureRequest, *, cache_dir: Path, show_progress: bool = False
 ) -> FeatureCache:
@@ -99,7 +115,7 @@ def build_feature_cache(
     files = files_of(request.location, request.schema)
     tokenizer_json = _read_tokenizer(request.tokenizer)
     digest = _digest(request, files, tokenizer_json)
-    path = cache_dir / f"features-{digest[:16]}"
+    path = cache_dir / cache_name(digest)
     if (path / SUMMARY_FILE).is_file():
         return FeatureCache.open(path)
     schema = checked_schema(request.schema, request.task, measures=request.measures)

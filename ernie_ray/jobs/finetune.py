@@ -39,9 +39,11 @@ from ernie_ray.jobs.train_worker import TrainWorkerArgs, train_worker
 from ernie_ray.jobs.training_failure import explained
 from ernie_ray.jobs.worker_inputs import Prepared, check_files
 from ernie_ray.modeldir import Lineage
+from ernie_ray.modeldir.folder import MANIFEST, read_manifest
 from ernie_ray.models.start import read_spec
 from ernie_ray.tasks import family_of
 from ernie_ray.tasks.metric_choice import MetricChoice, choose_metric
+from ernie_ray.text.uris import path_of
 
 
 @dataclass
@@ -283,24 +285,27 @@ def metric_of(
 
 
 def _export(recipe: AnyRecipe, run: str, prepared: Prepared, storage: Storage) -> dict[str, float]:
-    """Export the best checkpoint and give its dev metrics."""
+    """Export the best checkpoint, unless that is done, and give its dev metrics."""
+    if runs.has_model(run, storage):  # whose checkpoints a user may have removed since
+        manifest = storage.fetch(f"{run}/{runs.MODEL}/{MANIFEST}")
+        return dict(read_manifest(manifest.parent).metrics.get("dev", {}))
     # Of a remote run only the checkpoints are needed here; their parent is shaped like the run.
     local_run = storage.fetch(f"{run}/{runs.TRAIN}").parent
     best = runs.best_checkpoint(local_run, metric_of(recipe, prepared, storage))
-    if not runs.has_model(run, storage):
-        name = recipe.model_name or str(storage.resolve(run)).rstrip("/").rpartition("/")[2]
-        lineage = Lineage(
-            run=str(storage.resolve(run)),
-            data_digest=prepared.data_digest,
-            recipe=recipe.model_dump(mode="json"),
-        )
-        export_checkpoint(
-            best.path,
-            storage.fetch(prepared.start),
-            f"{run}/{runs.MODEL}",
-            ExportLabel(name, lineage),
-            storage=storage,
-        )
+    location = path_of(str(storage.resolve(run)))
+    name = recipe.model_name or location.rstrip("/").rpartition("/")[2]
+    lineage = Lineage(
+        run=str(storage.resolve(run)),
+        data_digest=prepared.data_digest,
+        recipe=recipe.model_dump(mode="json"),
+    )
+    export_checkpoint(
+        best.path,
+        storage.fetch(prepared.start),
+        f"{run}/{runs.MODEL}",
+        ExportLabel(name, lineage),
+        storage=storage,
+    )
     return best.metrics
 
 

@@ -95,6 +95,8 @@ class Parts:
     def check_whole(self, num_rows_per_file: Mapping[int, int], rows_per_chunk: int) -> None:
         """Refuse parts that do not hold every row of every file exactly once.
 
+        Parts that differ are removed, so that the next run makes them anew.
+
         Raises:
             DataError: A chunk is missing or has other rows than it should.
         """
@@ -106,6 +108,8 @@ class Parts:
         if wanted != self.num_rows:
             differing = sorted(k for k in wanted.keys() | self.num_rows.keys()
                                if wanted.get(k) != self.num_rows.get(k))  # fmt: skip
+            for file, chunk in self.num_rows.keys() & set(differing):
+                self._storage.remove(f"{self._folder}/{_part_name(file, chunk)}")
             raise DataError(
                 f"{self._storage.resolve(self._folder)}: chunks {differing[:5]} (file, chunk) are "
                 "missing or incomplete; run the same command again"

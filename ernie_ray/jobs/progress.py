@@ -150,9 +150,8 @@ class MetricsFile:
         self._last_step = step
         if is_evaluation:
             self._evaluated_step = step
-        if is_evaluation and self._copies is not None:
-            with suppress(DataError):  # the next evaluation, or the end, tries again
-                self._publish()
+        if is_evaluation:
+            self._bring()
 
     def regain(self, evaluations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         """Put lines of evaluations in their place, where a driver was killed before it wrote them.
@@ -177,6 +176,7 @@ class MetricsFile:
                 self._rewrite(lines)
             self._last_step = lines[-1]["step"]
             self._evaluated_step = max(x["step"] for x in lines if _is_evaluation(x))
+            self._bring()
         return missing
 
     def _mend(self) -> None:
@@ -192,6 +192,11 @@ class MetricsFile:
             partial.replace(self._path)
         finally:
             partial.unlink(missing_ok=True)
+
+    def _bring(self) -> None:
+        if self._copies is not None:
+            with suppress(DataError):  # the next evaluation, or the end, tries again
+                self._publish()
 
     def _publish(self) -> None:
         copy = staging_path(self._path)

@@ -123,17 +123,24 @@ def rollback(name: str, alias: str, *, storage: Storage) -> Alias:
 
     Raises:
         ConfigError: There is no such alias, or it never meant anything else.
-        ModelDirError: The version before is damaged.
+        ModelDirError: The version before is damaged, or not the one that the alias meant.
     """
     target = alias_file(name, alias)
     if not storage.exists(target):
         raise ConfigError(f"{name} has no alias {alias!r}; `ernie-ray models` lists them")
     present = _read_alias(target, storage)
-    if not present.previous:
+    back = present.moved_back()
+    if back is None:
         raise ConfigError(f"{name}@{alias} never meant another version than {present.version}")
-    version, *rest = present.previous
-    manifest = open_model_dir(storage.fetch(model_folder(name, version))).manifest
-    back = Alias(version=version, previous=tuple(rest), fingerprint=manifest.fingerprint)
+    place = model_folder(name, back.version)
+    found = open_model_dir(storage.fetch(place)).manifest.fingerprint
+    if back.fingerprint not in ("", found):
+        raise ModelDirError(
+            f"{storage.resolve(place)} is not the model that {name}@{alias} meant ({found} instead "
+            f"of {back.fingerprint}); put that one back, or promote version {back.version} to mean "
+            "the one that is there"
+        )
+    back = back.model_copy(update={"fingerprint": found})
     _write_alias(target, back, storage)
     return back
 

@@ -69,7 +69,8 @@ def _chunks_of_file(
                 pending, chunk = [], chunk + 1
     except DataError as error:
         fatal = [{"file": number, "row": -1, "problem": str(error), "is_fatal": True}]
-    if pending:
+    # What was read of a chunk before reading broke off is none of its own: it is read anew.
+    if pending and not fatal:
         yield _entry(number, chunk, pending)
     yield _entry(number, END_OF_FILE, fatal, num_rows)
 

@@ -17,6 +17,7 @@ from ernie_ray.jobs.run_facts import RunFacts
 from ernie_ray.jobs.stopwatch import timed
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir.folder import MANIFEST
+from ernie_ray.text.uris import path_of
 
 _REPORTED = (
     *(runs.RECIPE, runs.FACTS, runs.METRICS, runs.RESULT, runs.EVALUATION),
@@ -88,7 +89,7 @@ def report_run(run: str, storage: Storage) -> None:
         write_report(location)
         return
     with TemporaryDirectory(prefix="ernie-ray-report-") as folder:
-        copy = Path(folder) / run.rstrip("/").rpartition("/")[2]
+        copy = Path(folder) / path_of(run).rstrip("/").rpartition("/")[2]
         (copy / runs.MODEL).mkdir(parents=True)
         for name in _REPORTED:
             if storage.exists(f"{run}/{name}"):

@@ -278,9 +278,12 @@ class Storage:
                 source_filesystem=system,
                 destination_filesystem=pyarrow.fs.LocalFileSystem(),
             )
-            # Another process may have been quicker; its copy is the same.
-            if not target.exists():
+            try:
                 rename(partial, target)
+            except (ConfigError, OSError):
+                # Another process may have been quicker; its copy is the same.
+                if not target.exists():
+                    raise
         finally:
             remove(partial)
 

@@ -40,8 +40,6 @@ def run_trial(config: dict[str, Any]) -> None:
     """Train by one recipe and report each evaluation; runs in a process that Ray Tune starts."""
     args = TrialArgs.model_validate_json(config["args"])
     storage = Storage()
-    for step, value in sorted(_known_values(args, storage).items()):
-        _report(step, value)
 
     def on_line(line: dict[str, float]) -> None:
         if "loss" in line:
@@ -52,6 +50,9 @@ def run_trial(config: dict[str, Any]) -> None:
         else:
             _report(0, problem=f"{args.metric} is {value}; the training diverged", recurs=True)
 
+    # Through the same check: a value that is no number may have been logged and not acted upon.
+    for step, value in sorted(_known_values(args, storage).items()):
+        on_line({"step": step, args.metric: value})
     callbacks = [ReportController(args.controllers, args.run)]
     try:
         train_prepared(

@@ -14,7 +14,12 @@ from pathlib import Path
 from ernie_ray.config import DistillRecipe, LessonRecipe, Recipe
 from ernie_ray.errors import DataError
 from ernie_ray.jobs import runs
-from ernie_ray.jobs.features import FeatureRequest, build_feature_cache
+from ernie_ray.jobs.features import (
+    FeatureRequest,
+    build_feature_cache,
+    cache_name,
+    feature_digest,
+)
 from ernie_ray.jobs.storage import Location, Storage, staging_path
 from ernie_ray.modeldir.folder import TOKENIZER
 from ernie_ray.models.start import SPEC, read_spec
@@ -154,12 +159,14 @@ def _feature_cache(
     if isinstance(location, Path):
         cache = build_feature_cache(request, cache_dir=location, show_progress=show_progress)
         return cache.path, cache.digest
+    digest = feature_digest(request)
+    name = f"{target}/{cache_name(digest)}"
+    if storage.exists(f"{name}/{SUMMARY_FILE}"):  # of an earlier attempt, or of another trial
+        return storage.resolve(name), digest
     scratch = staging_path(location)
     try:
         cache = build_feature_cache(request, cache_dir=scratch, show_progress=show_progress)
-        digest, name = cache.digest, f"{target}/{cache.path.name}"
-        if not storage.exists(f"{name}/{SUMMARY_FILE}"):
-            storage.publish(cache.path, name, last=SUMMARY_FILE)
+        storage.publish(cache.path, name, last=SUMMARY_FILE)
         return storage.resolve(name), digest
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

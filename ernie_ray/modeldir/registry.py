@@ -29,11 +29,30 @@ class Alias(BaseModel):
     version: str = Field(min_length=1, description="Version that the alias means now.")
     previous: tuple[str, ...] = Field((), description="Versions that it meant before, last first.")
     fingerprint: str = Field(description="Of the version's manifest, so that a swap is noticed.")
+    fingerprints: dict[str, str] = Field(
+        {}, description="The same of earlier versions, as they were when the alias left them."
+    )
 
     def moved_to(self, version: str, fingerprint: str) -> Alias:
         """The alias after a promotion."""
         return Alias(
-            version=version, previous=(self.version, *self.previous), fingerprint=fingerprint
+            version=version,
+            previous=(self.version, *self.previous),
+            fingerprint=fingerprint,
+            fingerprints=self.fingerprints | {self.version: self.fingerprint},
+        )
+
+    def moved_back(self) -> Alias | None:
+        """The alias before the last promotion; its fingerprint is empty where none was kept."""
+        if not self.previous:
+            return None
+        version, *rest = self.previous
+        kept = dict(self.fingerprints)
+        fingerprint = kept.get(version, "")
+        if version not in rest:
+            kept.pop(version, None)
+        return Alias(
+            version=version, previous=tuple(rest), fingerprint=fingerprint, fingerprints=kept
         )
 
 

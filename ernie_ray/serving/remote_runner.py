@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from ernie_ray.errors import ErnieRayError, UnavailableError
+from ernie_ray.errors import ErnieRayError, InferenceError, UnavailableError
 from ernie_ray.modeldir import Manifest
 from ernie_ray.serving.ask import Ask, Result
 
@@ -52,6 +53,7 @@ class RemoteRunner:
 
         Raises:
             UnavailableError: No replica could be reached, or it has another model by now.
+            InferenceError: The answer did not come through.
         """
         for left in reversed(range(_NUM_TRIES)):
             try:
@@ -61,6 +63,10 @@ class RemoteRunner:
                     raise UnavailableError(
                         "the model's replica ended while it answered; send the request again"
                     ) from error
+            except grpc.aio.AioRpcError as error:  # throughput-optimised replicas answer by gRPC
+                raise InferenceError(
+                    f"the answer did not come through from the model's replica: {error.details()}"
+                ) from error
             except RayTaskError:
                 raise  # an error inside the replica: sending again would not help
             except (RayError, RayServeException) as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file
 
 from ernie_ray.errors import CheckpointError
@@ -140,7 +140,7 @@ def parse_state(file: Path) -> CheckpointState:
         return CheckpointState.model_validate(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise CheckpointError(f"{file.parent}: not a whole checkpoint (no {STATE})") from None
-    except (json.JSONDecodeError, ValidationError) as error:
+    except ValueError as error:  # not UTF-8, not JSON, or not this
         raise CheckpointError(f"{file}: not a checkpoint's state: {error}") from error
 
 

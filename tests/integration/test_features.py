@@ -6,6 +6,7 @@ import tokenizers
 
 from ernie_ray.config import load_recipe
 from ernie_ray.errors import ConfigError, DataError, SourceError
+from ernie_ray.jobs import worker_inputs
 from ernie_ray.jobs.features import FeatureRequest, build_feature_cache, collect_labels
 from ernie_ray.jobs.prepare import prepare
 from ernie_ray.jobs.storage import Storage
@@ -240,5 +241,7 @@ def test_a_cache_whose_upload_was_interrupted_is_uploaded_whole_by_the_same_call
         (tmp_path / "downloads").rename(tmp_path / "forgotten")
         prepare(recipe, "run", storage, show_progress=False)
     assert not storage.exists(f"{whole.train}/summary.json")
+    assert prepare(recipe, "run", storage, show_progress=False) == whole
+    monkeypatch.setattr(worker_inputs, "build_feature_cache", pytest.fail)
     assert prepare(recipe, "run", storage, show_progress=False) == whole
     assert len(FeatureCache.open(storage.fetch(whole.train))) == 40

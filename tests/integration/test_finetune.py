@@ -152,6 +152,12 @@ def test_the_same_command_again_does_nothing_twice(train, whole):
     weights = (whole.model / "weights.safetensors").stat().st_mtime_ns
     assert train("whole-run", *OFTEN).metrics == whole.metrics
     assert (whole.model / "weights.safetensors").stat().st_mtime_ns == weights
+    # Nor does it need what a user removed for the room.
+    (whole.run / runs.TRAIN).rename(whole.run / "elsewhere")
+    try:
+        assert train("whole-run", *OFTEN).metrics == whole.metrics
+    finally:
+        (whole.run / "elsewhere").rename(whole.run / runs.TRAIN)
 
 
 def test_another_recipe_in_the_same_run_folder_is_refused_by_the_keys_that_differ(train, whole):

@@ -175,10 +175,25 @@ def test_a_wrong_folder_is_one_clear_line(tmp_path):
     assert "Traceback" not in wrong.stderr
 
 
-def serve_once(model_dir, session_dir, *options):
+def test_a_service_that_joins_a_cluster_leaves_the_one_that_runs_there_alone(
+    service, tiny_model_dir, tmp_path
+):
+    (pid,) = (pid for pid, line in processes_of(service.session_dir).items() if b"/raylet " in line)
+    line = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    (address,) = (part.partition("=")[2] for part in line if part.startswith("--gcs-address="))
+    variables = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    token = [v.split("=", 1) for v in variables if v.startswith("RAY_AUTH")]
+    options = ("--address", address, "--port", str(service.port))
+    second = serve_once(tiny_model_dir, tmp_path, *options, variables=token)
+    assert second.returncode == 1
+    assert "runs an application 'ernie-ray' already" in second.stderr
+    assert httpx.get(f"{service.url}/ready", timeout=30).status_code == 200
+
+
+def serve_once(model_dir, session_dir, *options, variables=()):
     return subprocess.run(
         [sys.executable, "-m", "ernie_ray", "serve", str(model_dir), *options],
-        env=environment(session_dir),
+        env=environment(session_dir) | dict(variables),
         capture_output=True,
         text=True,
         timeout=60,

@@ -99,6 +99,16 @@ def test_a_model_of_its_own_answers_as_in_the_ingress(program, tiny_model_dir, t
     assert described[1]["task"] == {"family": "embedding"}
 
 
+def test_a_reply_of_many_megabytes_comes_through_from_a_model_of_its_own(program):
+    texts = [TEXTS[0] * 3] * 2000
+    body = {"texts": texts, "model": "second", "pooling": "none"}
+    reply = httpx.post(f"{program.url}/v1/vectors", json=body, timeout=60)
+    assert reply.status_code == 200, reply.text[:500]
+    vectors = reply.json()["vectors"]
+    assert len(vectors) == len(texts)
+    assert sum(len(tokens) * len(tokens[0]) for tokens in vectors) * 4 > 4 << 20  # float32
+
+
 def test_a_student_is_served_as_an_encoder_is(program, student_dir):
     predictor = Predictor.from_dir(student_dir)
     expected = predictor.predict(TEXTS)

@@ -45,3 +45,12 @@ def test_a_part_that_is_not_whole_is_done_again(remote, tmp_path):
     assert again.num_rows == {}
     with pytest.raises(DataError, match="run the same command again"):
         again.check_whole({0: 2}, 2)
+
+
+def test_a_part_with_other_rows_than_it_should_have_is_done_again(remote):
+    parts = Parts(remote, ".out.parts")
+    parts.write(0, 0, rows(0, 2))
+    parts.write(0, 1, rows(2, 3))
+    with pytest.raises(DataError, match=r"chunks \[\(0, 1\)\].*run the same command again"):
+        parts.check_whole({0: 4}, 2)
+    assert Parts(remote, ".out.parts").num_rows == {(0, 0): 2}

@@ -49,6 +49,13 @@ def test_evaluations_that_a_killed_driver_did_not_write_are_regained_each_once(p
     assert read_metrics(path) == [line(1), line(2), known[0], line(3), known[1], known[2], line(7)]
 
 
+def test_what_a_remote_run_regained_is_there_before_anyone_is_told(tmp_path, path):
+    storage = Storage(download_dir=tmp_path / "downloads")
+    with MetricsFile(f"file://{path}", storage) as file:
+        file.regain([{"step": 2, "accuracy": 0.5}])
+        assert read_metrics(path) == [{"step": 2, "accuracy": 0.5}]
+
+
 def test_a_step_that_is_measured_again_has_one_evaluation(path):
     first, again = {"step": 2, "accuracy": 0.5}, {"step": 2, "accuracy": 0.6}
     write(path, line(1), first)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from ernie_ray.cli.evaluate import command as evaluate_command
 from ernie_ray.cli.models import command as models
 from ernie_ray.cli.promote import command as promote_command
 from ernie_ray.cli.rollback import command as rollback_command
@@ -16,7 +17,7 @@ from ernie_ray.jobs.registry import Bounds, find_model, list_models, promote, ro
 from ernie_ray.jobs.storage import Storage
 from ernie_ray.modeldir import TokenLabelsSpec, open_model_dir
 from ernie_ray.modeldir.folder import MANIFEST, read_manifest
-from tests.tiny_models import export_tiny_classifier
+from tests.tiny_models import export_tiny_classifier, tiny_rows
 
 NONE = Bounds(engine="onnxruntime", precision="fp32")
 
@@ -140,6 +141,22 @@ def test_a_version_that_was_swapped_under_its_alias_is_noticed(
     assert str(find_model("reviews@production", storage)).endswith("models/reviews/1")
 
 
+def test_an_alias_is_not_rolled_back_to_what_it_never_meant(
+    storage, tiny_model_dir, tiny_embedding_dir
+):
+    for _ in range(2):
+        promote(str(tiny_model_dir), "reviews", "production", bounds=NONE, storage=storage)
+    version = Path(str(storage.resolve("models/reviews/1")).removeprefix("file://"))
+    version.rename(version.parent / "kept")
+    shutil.copytree(tiny_embedding_dir, version)
+    with pytest.raises(ModelDirError, match="not the model that reviews@production meant"):
+        rollback("reviews", "production", storage=storage)
+    assert str(find_model("reviews@production", storage)).endswith("models/reviews/2")
+    shutil.rmtree(version)
+    (version.parent / "kept").rename(version)
+    assert rollback("reviews", "production", storage=storage).version == "1"
+
+
 def test_a_model_that_cuts_long_texts_into_windows_is_promoted(tmp_path):
     task = TokenLabelsSpec(labels=("O", "B-A", "I-A"))
     tagger = export_tiny_classifier(tmp_path / "tagger", task=task)
@@ -178,5 +195,11 @@ def test_the_commands_promote_list_and_roll_back(tmp_path, tiny_model_dir):
     assert listed == "reviews: versions 1, 2\n  reviews@production -> 1\n"
     alias = json.loads((tmp_path / "models/reviews/production.alias.json").read_text())
     assert alias["version"] == "1"
+    rows = [json.dumps({"text": text, "label": label}) for text, label in tiny_rows(8, 1)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    asked = ["reviews@production", "rows.jsonl", "--quiet", "--output", "measured.json"]
+    assert run(evaluate_command, [*asked, *engine, *place]).exit_code == 0
+    measured = json.loads((tmp_path / "measured.json").read_text())
+    assert measured["model"] == str(tmp_path / "models/reviews/1")
     refused = run(promote_command, ["1", "reviews", "--min", "accuracy=0.5", *place])
     assert "SPLIT.METRIC=VALUE" in str(refused.exception)

@@ -3,11 +3,12 @@
 import asyncio
 from types import SimpleNamespace
 
+import grpc
 import numpy as np
 import pytest
 from ray.exceptions import RayActorError, RaySystemError, RayTaskError
 
-from ernie_ray.errors import MalformedRequestError, UnavailableError
+from ernie_ray.errors import InferenceError, MalformedRequestError, UnavailableError
 from ernie_ray.serving.ask import Ask, Result
 from tests.fake_text_model import manifest
 
@@ -55,3 +56,12 @@ def test_a_replicas_own_error_is_not_called_unreachable():
         ask(MalformedRequestError("no such layer"))
     with pytest.raises(UnavailableError, match="cannot be reached"):
         ask(RaySystemError("gone"))
+
+
+def test_an_answer_that_grpc_does_not_carry_is_an_error_that_says_why():
+    none = grpc.aio.Metadata()
+    too_large = grpc.aio.AioRpcError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, none, none, details="larger than max (9 vs. 4)"
+    )
+    with pytest.raises(InferenceError, match=r"larger than max \(9 vs\. 4\)"):
+        ask(too_large)

@@ -69,6 +69,13 @@ def test_a_file_cut_short_is_refused_by_name(folder, name):
         read_checkpoint(folder)
 
 
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe{}"])
+def test_a_state_that_a_disk_spoiled_is_refused_by_name(folder, text):
+    (folder / "state.json").write_bytes(text)
+    with pytest.raises(CheckpointError, match=r"state\.json: not a checkpoint's state"):
+        read_checkpoint(folder)
+
+
 def test_a_missing_file_is_refused_by_name(folder):
     (folder / "weights.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"missing weights\.safetensors"):
