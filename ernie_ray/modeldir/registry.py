@@ -47,12 +47,11 @@ class Alias(BaseModel):
         if not self.previous:
             return None
         version, *rest = self.previous
-        kept = dict(self.fingerprints)
-        fingerprint = kept.get(version, "")
-        if version not in rest:
-            kept.pop(version, None)
         return Alias(
-            version=version, previous=tuple(rest), fingerprint=fingerprint, fingerprints=kept
+            version=version,
+            previous=tuple(rest),
+            fingerprint=self.fingerprints.get(version, ""),
+            fingerprints=self.fingerprints,
         )
 
 
